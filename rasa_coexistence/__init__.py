@@ -1,0 +1,12 @@
+"""WhatsApp Business coexistence for Rasa: a person on the phone and a bot answer one number.
+
+The map, in the direction in which work goes::
+
+    routes      what Meta and browsers see: check the signature, keep the bytes, answer 200
+    channel     what Rasa sees: an input channel and an output channel
+    worker      claim -> read -> decide -> do -> settle
+    ledger      everything durable of ours
+    pure        from_whatsapp, identity, takeover, to_rasa, to_whatsapp: no I/O at all
+"""
+
+__version__ = "0.1.0"

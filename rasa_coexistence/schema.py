@@ -1,0 +1,268 @@
+"""The ledger's tables, their numbered upgrades, and all that differs between SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from rasa_coexistence.errors import SchemaTooNew
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite numbers only INTEGER keys by itself
+Bytes = sa.LargeBinary
+Time = sa.Float(53)  # Unix seconds, UTC
+
+
+schema_version = sa.Table(
+    "coexistence_schema",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+)
+
+# What Meta sent and nobody has read yet. A body that has been read is deleted: its content lives on below.
+inbox = sa.Table(
+    "coexistence_inbox",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("lane", sa.String(8), nullable=False),  # live | history
+    sa.Column("body", Bytes, nullable=False),
+    sa.Column("received_at", Time, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False, default=0),  # items of the body already filed
+    sa.Column("not_before", Time, nullable=False, default=0.0),  # after a failed try
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Index("coexistence_inbox_lane", "lane", "id"),
+)
+
+# Whose history an unread body holds, so that one customer's part can be brought forward.
+inbox_threads = sa.Table(
+    "coexistence_inbox_threads",
+    metadata,
+    sa.Column("alias", sa.String(160), primary_key=True),
+    sa.Column("inbox_id", Id, primary_key=True),
+    sa.Index("coexistence_inbox_threads_inbox", "inbox_id"),
+)
+
+# What could not be read or acted on, with its reason; it can be replayed.
+set_aside = sa.Table(
+    "coexistence_set_aside",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("raw", sa.Text, nullable=False),  # JSON
+    sa.Column("received_at", Time, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),  # a redelivery is kept once
+)
+
+numbers = sa.Table(
+    "coexistence_numbers",
+    metadata,
+    sa.Column("phone_number_id", sa.String(64), primary_key=True),
+    sa.Column("display_phone_number", sa.String(32)),  # digits only
+    sa.Column("waba_id", sa.String(64)),
+    sa.Column("state", sa.String(16), nullable=False, default="connected"),  # records.NumberState
+    sa.Column("state_reason", sa.Text),
+    sa.Column("access_token", sa.Text),  # Fernet; NULL: the one of credentials.yml
+    sa.Column("token_expires_at", Time),
+    sa.Column("onboarded_at", Time),
+    sa.Column("last_phone_activity_at", Time),  # an echo or contact change: the app is alive
+    sa.Column("hold", sa.Boolean, nullable=False, default=False),  # "bot off now" for the whole number
+    sa.Column("hold_until", Time),
+    sa.Column("send_slot_at", Time, nullable=False, default=0.0),  # next free slot of the 20 a second (GCRA)
+    sa.Column("created_at", Time, nullable=False),
+)
+
+conversations = sa.Table(
+    "coexistence_conversations",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("phone_number_id", sa.String(64), nullable=False),
+    sa.Column("sender_id", sa.String(255), nullable=False, unique=True),  # Rasa's; never changes
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("merged_into", Id),  # the older conversation of the same person
+    # who it is, for replying
+    sa.Column("wa_id", sa.String(64)),
+    sa.Column("user_id", sa.String(160)),
+    sa.Column("username", sa.Text),
+    sa.Column("name", sa.Text),
+    # who may speak: records.Takeover
+    sa.Column("takeover", sa.String(8), nullable=False, default="bot"),  # bot | timed | hold
+    sa.Column("takeover_until", Time),
+    sa.Column("takeover_reason", sa.String(32)),
+    sa.Column("takeover_wamid", sa.Text),  # the echo that caused it
+    sa.Column("takeover_before", sa.Text),  # JSON: what to go back to if that echo proves to be our own
+    sa.Column("wants_person", sa.Boolean, nullable=False, default=False),
+    sa.Column("tracker_paused", sa.Boolean, nullable=False, default=False),  # what Rasa was told last
+    sa.Column("handed_back_at", Time),  # echoes older than this do not take the chat again
+    # times that decide
+    sa.Column("last_customer_at", Time),  # live inbound only: opens the 24-hour window
+    sa.Column("first_live_at", Time),
+    sa.Column("last_business_at", Time),  # a person's newest message, from phone or history
+    sa.Column("pair_slot_at", Time, nullable=False, default=0.0),  # next free slot of the pair rate (GCRA)
+    # history
+    sa.Column("history_received", sa.Integer, nullable=False, default=0),
+    sa.Column("history_imported", sa.Integer, nullable=False, default=0),
+    sa.Column("import_due_at", Time),  # NULL: the tracker has all that the ledger has
+    sa.Column("import_error", sa.Text),
+    # two queues: turns and imports exclude each other, sending goes beside them
+    sa.Column("talk_due_at", Time),
+    sa.Column("talk_lease", sa.String(64)),
+    sa.Column("talk_lease_until", Time),
+    sa.Column("send_due_at", Time),
+    sa.Column("send_lease", sa.String(64)),
+    sa.Column("send_lease_until", Time),
+    sa.Index("coexistence_conversations_talk", "talk_due_at"),
+    sa.Index("coexistence_conversations_send", "send_due_at"),
+    sa.Index("coexistence_conversations_import", "import_due_at"),
+    sa.Index("coexistence_conversations_number", "phone_number_id", "id"),
+)
+
+# Every id that leads to a conversation, in the one form that ``identity.aliases`` gives.
+aliases = sa.Table(
+    "coexistence_aliases",
+    metadata,
+    sa.Column("phone_number_id", sa.String(64), primary_key=True),
+    sa.Column("alias", sa.String(160), primary_key=True),
+    sa.Column("conversation_id", Id, nullable=False),
+    sa.Index("coexistence_aliases_conversation", "conversation_id"),
+)
+
+contacts = sa.Table(
+    "coexistence_contacts",
+    metadata,
+    sa.Column("phone_number_id", sa.String(64), primary_key=True),
+    sa.Column("alias", sa.String(160), primary_key=True),
+    sa.Column("full_name", sa.Text),
+    sa.Column("first_name", sa.Text),
+    sa.Column("username", sa.Text),
+    sa.Column("removed", sa.Boolean, nullable=False, default=False),
+    sa.Column("changed_at", Time, nullable=False),  # the item's own time: older changes are ignored
+)
+
+# One row a message, whichever door it came through.
+messages = sa.Table(
+    "coexistence_messages",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("phone_number_id", sa.String(64), nullable=False),
+    sa.Column("conversation_id", Id, nullable=False),
+    sa.Column("wamid", sa.Text, nullable=False),
+    sa.Column("inner_id", sa.String(64)),  # ``identity.inner_id(wamid)``; NULL when it cannot be decoded
+    sa.Column("from_business", sa.Boolean, nullable=False),
+    sa.Column("source", sa.String(8), nullable=False),  # live | phone | history | bot
+    sa.Column("state", sa.String(10), nullable=False),  # records.MessageState
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("text", sa.Text),
+    sa.Column("content", sa.Text),  # JSON of events.Content, less what the columns say; NULL for plain text
+    sa.Column("raw", sa.Text),  # Meta's object; NULL for plain text of the history
+    sa.Column("sent_at", Time),  # Meta's time
+    sa.Column("received_at", Time, nullable=False),
+    sa.Column("status", sa.String(12)),
+    sa.Column("edited_text", sa.Text),  # the text before an edit
+    sa.Column("revoked", sa.Boolean, nullable=False, default=False),
+    sa.Index("coexistence_messages_wamid", "phone_number_id", "wamid", unique=True),
+    sa.Index("coexistence_messages_inner", "conversation_id", "inner_id"),
+    sa.Index("coexistence_messages_queue", "conversation_id", "state", "id"),
+)
+
+outbox = sa.Table(
+    "coexistence_outbox",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("conversation_id", Id, nullable=False),
+    sa.Column(
+        "cause", sa.String(255), nullable=False
+    ),  # wamid answered, or a new id of a reminder, trigger, resume
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),  # JSON for POST /messages, less recipient and callback data
+    sa.Column("text", sa.Text),  # what a person would read
+    sa.Column("state", sa.String(16), nullable=False),  # records.BubbleState
+    sa.Column("reason", sa.Text),
+    sa.Column("code", sa.Integer),  # Meta's
+    sa.Column("wamid", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("not_before", Time, nullable=False, default=0.0),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("changed_at", Time, nullable=False),
+    sa.UniqueConstraint("conversation_id", "cause", "ordinal", name="coexistence_outbox_bubble"),
+    sa.Index("coexistence_outbox_queue", "conversation_id", "state", "id"),
+    sa.Index("coexistence_outbox_wamid", "wamid"),
+    sa.Index("coexistence_outbox_state", "state", "changed_at"),
+)
+
+# Payloads of buttons we sent whose id had to be shortened: what comes back is looked up here.
+payloads = sa.Table(
+    "coexistence_payloads",
+    metadata,
+    sa.Column("conversation_id", Id, primary_key=True),
+    sa.Column("button_id", sa.String(256), primary_key=True),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+)
+
+syncs = sa.Table(
+    "coexistence_syncs",
+    metadata,
+    sa.Column("phone_number_id", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(8), primary_key=True),  # history | contacts
+    sa.Column("state", sa.String(12), nullable=False, default="not_started"),  # records.SyncState
+    sa.Column("request_id", sa.Text),
+    sa.Column("requested_at", Time),
+    sa.Column("phase", sa.Integer),
+    sa.Column("chunk_order", sa.Integer),
+    sa.Column("progress", sa.Integer, nullable=False, default=0),  # highest seen
+    sa.Column("last_chunk_at", Time),
+    sa.Column("completed_at", Time),
+    sa.Column("completed_by", sa.String(8)),  # progress | quiet
+    sa.Column("error", sa.Text),
+    sa.Column("received", sa.Integer, nullable=False, default=0),  # contacts
+)
+
+chunks = sa.Table(
+    "coexistence_chunks",
+    metadata,
+    sa.Column("phone_number_id", sa.String(64), primary_key=True),
+    sa.Column("phase", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("chunk_order", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("progress", sa.Integer),
+    sa.Column("messages", sa.Integer, nullable=False),
+    sa.Column("received_at", Time, nullable=False),
+)
+
+# Each step of onboarding, written before it is made; one try of a step that Meta allows once.
+steps = sa.Table(
+    "coexistence_steps",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("phone_number_id", sa.String(64), nullable=False),
+    sa.Column("onboarding", sa.String(64), nullable=False),  # one id a sign-up
+    sa.Column("step", sa.String(32), nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),  # begun | done | failed | unknown
+    sa.Column("outcome", sa.Text),
+    sa.Column("begun_at", Time, nullable=False),
+    sa.Column("ended_at", Time),
+    sa.UniqueConstraint("phone_number_id", "onboarding", "step", name="coexistence_steps_once"),
+)
+
+# What the command line and the API ask of the server.
+jobs = sa.Table(
+    "coexistence_jobs",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("conversation_id", Id),
+    sa.Column("phone_number_id", sa.String(64)),
+    sa.Column("arguments", sa.Text, nullable=False),  # JSON
+    sa.Column("state", sa.String(8), nullable=False),  # waiting | done | failed
+    sa.Column("outcome", sa.Text),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("ended_at", Time),
+    sa.Index("coexistence_jobs_waiting", "state", "conversation_id"),
+)
