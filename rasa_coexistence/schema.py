@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-
-from rasa_coexistence.errors import SchemaTooNew
 
 SCHEMA_VERSION = 1
 
@@ -177,9 +170,7 @@ outbox = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("conversation_id", Id, nullable=False),
-    sa.Column(
-        "cause", sa.String(255), nullable=False
-    ),  # wamid answered, or a new id of a reminder, trigger, resume
+    sa.Column("cause", sa.String(255), nullable=False),  # wamid, or a new id for a reminder or resume
     sa.Column("ordinal", sa.Integer, nullable=False),
     sa.Column("body", sa.Text, nullable=False),  # JSON for POST /messages, less recipient and callback data
     sa.Column("text", sa.Text),  # what a person would read
