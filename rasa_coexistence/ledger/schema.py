@@ -1,10 +1,14 @@
-"""The ledger's tables, their numbered upgrades, and all that differs between SQLite and PostgreSQL."""
+"""The ledger's tables and their numbered upgrades."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+from rasa_coexistence.errors import SchemaTooNew
+from rasa_coexistence.ledger import dialects
 
 metadata = sa.MetaData()
 
@@ -104,6 +108,9 @@ conversations = sa.Table(
     sa.Column("history_imported", sa.Integer, nullable=False, default=0),
     sa.Column("import_due_at", Time),  # NULL: the tracker has all that the ledger has
     sa.Column("import_error", sa.Text),
+    sa.Column(
+        "context_of", sa.Integer, nullable=False, default=-1
+    ),  # history_imported when the slots were set
     # two queues: turns and imports exclude each other, sending goes beside them
     sa.Column("talk_due_at", Time),
     sa.Column("talk_lease", sa.String(64)),
@@ -257,3 +264,29 @@ jobs = sa.Table(
     sa.Column("ended_at", Time),
     sa.Index("coexistence_jobs_waiting", "state", "conversation_id"),
 )
+
+
+def _create_all(connection: Any) -> None:
+    metadata.create_all(connection)
+
+
+# UPGRADES[n] brings a database from version n to n + 1. Add at the end; never change one that was released.
+UPGRADES: list[Callable[[Any], None]] = [_create_all]
+SCHEMA_VERSION = len(UPGRADES)
+
+
+def upgrade(connection: Any) -> None:
+    """Bring the tables to this package's version; raise SchemaTooNew when a newer one wrote them."""
+    dialects.serialize(connection, 0)
+    schema_version.create(connection, checkfirst=True)
+    found = connection.execute(sa.select(schema_version.c.version)).scalar() or 0
+    if found > SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"The ledger has schema version {found}, this rasa-coexistence knows {SCHEMA_VERSION}: "
+            "install the newer release again, or point database_url to another database."
+        )
+    for step in UPGRADES[found:]:
+        step(connection)
+    if found < SCHEMA_VERSION:
+        connection.execute(schema_version.delete())
+        connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))

@@ -1,0 +1,185 @@
+"""Run transactions on the ledger's database without ever blocking the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+import structlog
+
+from rasa_coexistence.errors import LedgerUnavailable
+from rasa_coexistence.ledger import dialects, schema
+
+T = TypeVar("T")
+Work = Callable[..., T]  # (connection, *args, **kwargs) -> T
+log = structlog.get_logger(__name__)
+
+
+class Urgency(IntEnum):
+    """Which transaction goes first when several wait."""
+
+    ACCEPT = 0  # Meta waits for its 200
+    LIVE = 1  # a customer or a person waits
+    BULK = 2  # history
+
+
+@dataclass(order=True)
+class _Job:
+    urgency: int
+    order: int
+    work: Callable[[Any], Any] = field(compare=False)
+    answer: asyncio.Future[Any] = field(compare=False)
+    shares_commit: bool = field(compare=False)
+
+
+class Database:
+    """The ledger's engine, its writer threads and its reader threads.
+
+    SQLite has one writer, so that writers of this process never wait on each other's lock, and everything
+    that waits shares one commit. PostgreSQL has several; there only ``accept`` shares commits, since a
+    transaction that holds the rows of many conversations could deadlock with another replica's.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = dialects.create_engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._read_engine = self.engine.execution_options(read_only=True)
+        self._jobs: list[_Job] = []
+        self._ready = threading.Condition()
+        self._closing = False
+        self._order = itertools.count()
+        self._writers: list[threading.Thread] = []
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="ledger-read")
+
+    def open(self) -> None:
+        """Create or upgrade the tables and start the writers; raise SchemaTooNew or LedgerUnavailable."""
+        with _database_errors(), self.engine.connect() as connection, connection.begin():
+            schema.upgrade(connection)
+        for number in range(1 if self.is_sqlite else 6):
+            writer = threading.Thread(
+                target=self._write_until_closed, name=f"ledger-write-{number}", daemon=True
+            )
+            writer.start()
+            self._writers.append(writer)
+
+    async def write(
+        self,
+        work: Work[T],
+        *args: Any,
+        urgency: Urgency = Urgency.LIVE,
+        shares_commit: bool | None = None,
+        **kwargs: Any,
+    ) -> T:
+        """Run ``work(connection, *args, **kwargs)`` in one durable transaction and return its result."""
+        loop = asyncio.get_running_loop()
+        job = _Job(
+            urgency,
+            next(self._order),
+            lambda connection: work(connection, *args, **kwargs),
+            loop.create_future(),
+            self.is_sqlite if shares_commit is None else shares_commit,
+        )
+        with self._ready:
+            if self._closing:
+                raise LedgerUnavailable("the ledger is closed")
+            heapq.heappush(self._jobs, job)
+            self._ready.notify()
+        result: T = await job.answer
+        return result
+
+    async def read(self, work: Work[T], *args: Any, **kwargs: Any) -> T:
+        """Run ``work(connection, *args, **kwargs)``, which must not write, beside the writers."""
+
+        def run() -> T:
+            with _database_errors(), self._read_engine.connect() as connection:
+                return work(connection, *args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def close(self) -> None:
+        """Finish the transactions that wait, then let go of the database."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify_all()
+        loop = asyncio.get_running_loop()
+        for writer in self._writers:
+            await loop.run_in_executor(None, writer.join)
+        self._readers.shutdown(wait=True)
+        self.engine.dispose()
+
+    def _write_until_closed(self) -> None:
+        while jobs := self._next_jobs():
+            outcomes = self._commit(jobs)
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                with contextlib.suppress(RuntimeError):  # the loop that asked is gone
+                    job.answer.get_loop().call_soon_threadsafe(_deliver, job.answer, outcome)
+
+    def _next_jobs(self) -> list[_Job]:
+        with self._ready:
+            while not self._jobs and not self._closing:
+                self._ready.wait()
+            jobs = [heapq.heappop(self._jobs)] if self._jobs else []
+            # Bulk work goes alone: whoever comes meanwhile waits for one slice of it, not for two.
+            while jobs and self._jobs and len(jobs) < 64 and _go_together(jobs[0], self._jobs[0]):
+                jobs.append(heapq.heappop(self._jobs))
+            return jobs
+
+    def _commit(self, jobs: Sequence[_Job]) -> list[Any]:
+        """Run all jobs in one transaction; an outcome is a value or the exception to raise."""
+        try:
+            with _database_errors(), self.engine.connect() as connection, connection.begin():
+                if len(jobs) == 1:
+                    return [_Value(jobs[0].work(connection))]
+                return [_run_in_savepoint(connection, job) for job in jobs]
+        except BaseException as error:
+            if len(jobs) == 1 or isinstance(error, LedgerUnavailable):
+                return [error] * len(jobs)
+            return [self._commit([job])[0] for job in jobs]
+
+
+@dataclass(frozen=True)
+class _Value:
+    value: Any
+
+
+def _go_together(first: _Job, other: _Job) -> bool:
+    return first.shares_commit and other.shares_commit and Urgency.BULK not in (first.urgency, other.urgency)
+
+
+def _run_in_savepoint(connection: Any, job: _Job) -> Any:
+    try:
+        with connection.begin_nested():
+            return _Value(job.work(connection))
+    except sa.exc.OperationalError:
+        raise  # disk full or lock lost: the whole transaction is in doubt
+    except Exception as error:
+        return error
+
+
+def _deliver(answer: asyncio.Future[Any], outcome: Any) -> None:
+    if answer.cancelled():
+        return
+    if isinstance(outcome, _Value):
+        answer.set_result(outcome.value)
+    else:
+        answer.set_exception(outcome)
+
+
+@contextlib.contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        log.warning("ledger.unavailable", error=type(error.__cause__ or error).__name__)
+        raise LedgerUnavailable(
+            f"the database of database_url cannot be used now: {error.__cause__ or error}"
+        ) from error

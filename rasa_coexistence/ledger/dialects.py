@@ -1,0 +1,86 @@
+"""What differs between SQLite and PostgreSQL, each difference with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def create_engine(url: str) -> Any:
+    """Return an engine whose commits are on disk when they return."""
+    if sa.engine.make_url(url).get_backend_name() != "sqlite":
+        return sa.create_engine(
+            url, future=True, pool_pre_ping=True, pool_size=12, connect_args={"connect_timeout": 5}
+        )
+    engine = sa.create_engine(url, future=True, connect_args={"timeout": 10, "check_same_thread": False})
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see below
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Any) -> None:
+    # A transaction that starts by reading and writes later fails when another wrote in between: writers lock at once.
+    read_only = connection.get_execution_options().get("read_only")
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def insert(connection: Any, table: Any) -> Any:
+    """Return an INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+
+def bulk_insert(connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert many rows at the driver's speed; rows that exist already are left as they are."""
+    if not rows:
+        return
+    names = ", ".join(columns)
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(columns))
+        connection.exec_driver_sql(
+            f"INSERT OR IGNORE INTO {table.name} ({names}) VALUES ({marks})", list(rows)
+        )
+        return
+    from psycopg2.extras import execute_values
+
+    with connection.connection.cursor() as cursor:
+        statement = f"INSERT INTO {table.name} ({names}) VALUES %s ON CONFLICT DO NOTHING"
+        execute_values(cursor, statement, rows, page_size=1000)
+
+
+def for_update(statement: Any, *, skip_locked: bool = False) -> Any:
+    """Lock the rows read; SQLite ignores it, there BEGIN IMMEDIATE has locked everything already."""
+    return statement.with_for_update(skip_locked=skip_locked)
+
+
+def serialize(connection: Any, what: int) -> None:
+    """Let only one transaction at a time go on from here; SQLite has only one writer anyway."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(
+            sa.text("SELECT pg_advisory_xact_lock(:space, :what)"), {"space": 0x57414358, "what": what}
+        )
+
+
+def insert_returning_id(connection: Any, table: Any, values: dict[str, Any]) -> int:
+    """Insert one row and return its new id."""
+    return int(connection.execute(table.insert().values(**values)).inserted_primary_key[0])
+
+
+def in_slices(items: Iterable[Any], size: int = 500) -> Iterable[list[Any]]:
+    """Cut a list for ``IN (...)``; SQLite takes a bounded number of values in one statement."""
+    slice_: list[Any] = []
+    for item in items:
+        slice_.append(item)
+        if len(slice_) == size:
+            yield slice_
+            slice_ = []
+    if slice_:
+        yield slice_
