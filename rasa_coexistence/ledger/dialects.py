@@ -28,7 +28,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Any) -> None:
-    # A transaction that starts by reading and writes later fails when another wrote in between: writers lock at once.
+    # A transaction that reads first and writes later fails if another wrote in between: writers lock at once.
     read_only = connection.get_execution_options().get("read_only")
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 

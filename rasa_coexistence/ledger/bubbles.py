@@ -1,0 +1,196 @@
+"""Outgoing messages: made by a turn, released, sent one after the other, followed by their statuses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from rasa_coexistence.events import JSON, StatusChange
+from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger.inbox import plain
+from rasa_coexistence.ledger.queues import SEND, wake
+from rasa_coexistence.ledger.schema import conversations, outbox, payloads
+from rasa_coexistence.records import BubbleState
+
+CALLBACK_PREFIX = "rasa-coexistence"
+PENDING = (BubbleState.QUEUED.value, BubbleState.SENDING.value, BubbleState.UNCLEAR.value)
+_RANK = {
+    BubbleState.QUEUED.value: 0,  # a try that seemed to fail arrived after all
+    BubbleState.SENDING.value: 0,
+    BubbleState.UNCLEAR.value: 0,
+    BubbleState.UNKNOWN.value: 0,
+    BubbleState.ACCEPTED.value: 1,
+    BubbleState.SENT.value: 2,
+    BubbleState.FAILED.value: 3,  # after sent, and never over delivered
+    BubbleState.DELIVERED.value: 4,
+    BubbleState.READ.value: 5,
+    BubbleState.PLAYED.value: 6,
+}
+
+
+class Draft(Struct, frozen=True, kw_only=True):
+    """A bubble on its way into the outbox."""
+
+    ordinal: int
+    body: JSON
+    text: str
+    payloads: dict[str, str] = {}
+
+
+def write(
+    connection: Any,
+    conversation_id: int,
+    cause: str,
+    drafts: Sequence[Draft],
+    state: BubbleState,
+    *,
+    now: float,
+    reason: str | None = None,
+) -> None:
+    """Write a turn's bubbles, except those that an earlier run of the same turn let go already."""
+    held = sa.and_(
+        outbox.c.conversation_id == conversation_id,
+        outbox.c.cause == cause,
+        outbox.c.state == BubbleState.HELD.value,
+    )
+    connection.execute(outbox.delete().where(held))  # of a run that ended before its tracker was saved
+    for draft in drafts:
+        values = {
+            "conversation_id": conversation_id,
+            "cause": cause,
+            "ordinal": draft.ordinal,
+            "body": plain(msgspec.json.encode(draft.body).decode()),
+            "text": plain(draft.text),
+            "state": state.value,
+            "reason": reason,
+            "created_at": now,
+            "changed_at": now,
+        }
+        connection.execute(dialects.insert(connection, outbox).values(**values).on_conflict_do_nothing())
+        for button_id, payload in draft.payloads.items():
+            _remember_payload(connection, conversation_id, button_id, payload, now)
+    if state is BubbleState.QUEUED and drafts:
+        wake(connection, SEND, [conversation_id], at=now)
+
+
+def release(connection: Any, conversation_id: int, cause: str, *, now: float) -> None:
+    """Let a turn's bubbles leave: its tracker is saved."""
+    of_turn = sa.and_(outbox.c.conversation_id == conversation_id, outbox.c.cause == cause)
+    changed = connection.execute(
+        outbox.update()
+        .where(of_turn, outbox.c.state == BubbleState.HELD.value)
+        .values(state=BubbleState.QUEUED.value, changed_at=now)
+    )
+    if changed.rowcount:
+        wake(connection, SEND, [conversation_id], at=now)
+
+
+def next_ordinal(connection: Any, conversation_id: int, cause: str) -> int:
+    """Return the ordinal after those that a cause has used."""
+    used = sa.select(sa.func.max(outbox.c.ordinal)).where(
+        outbox.c.conversation_id == conversation_id, outbox.c.cause == cause
+    )
+    highest = connection.execute(used).scalar()
+    return 0 if highest is None else int(highest) + 1
+
+
+def first_pending(connection: Any, conversation_id: int) -> Any:
+    """Return the outgoing message whose turn it is."""
+    statement = sa.select(outbox).where(
+        outbox.c.conversation_id == conversation_id, outbox.c.state.in_(PENDING)
+    )
+    return connection.execute(statement.order_by(outbox.c.id).limit(1)).first()
+
+
+def move(connection: Any, outbox_id: int, state: BubbleState, *, now: float, **values: Any) -> None:
+    """Bring an outgoing message from one state to the next."""
+    statement = outbox.update().where(outbox.c.id == outbox_id)
+    connection.execute(statement.values(state=state.value, changed_at=now, **values))
+
+
+def hold_back_all(connection: Any, conversation_id: int, reason: str, *, now: float) -> int:
+    """Keep all that has not left: a person has the conversation. Return how many bubbles that were."""
+    changed = connection.execute(
+        outbox.update()
+        .where(outbox.c.conversation_id == conversation_id, outbox.c.state == BubbleState.QUEUED.value)
+        .values(state=BubbleState.HELD_BACK.value, reason=reason, changed_at=now)
+    )
+    return int(changed.rowcount)
+
+
+def cause_has_left(connection: Any, conversation_id: int, cause: str) -> bool:
+    """Tell whether anything of a cause was handed to Meta."""
+    statement = sa.select(outbox.c.id).where(
+        outbox.c.conversation_id == conversation_id, outbox.c.cause == cause, outbox.c.wamid.isnot(None)
+    )
+    return connection.execute(statement.limit(1)).first() is not None
+
+
+def callback_data(outbox_id: int, cause: str) -> str:
+    """Return the ``biz_opaque_callback_data`` that Meta gives back with each status of a bubble."""
+    return f"{CALLBACK_PREFIX}:{outbox_id}:{hashlib.sha256(cause.encode()).hexdigest()[:12]}"
+
+
+def apply_status(connection: Any, phone_number_id: str, event: StatusChange, *, now: float) -> None:
+    """Move a bubble forward by Meta's status; the first may be the proof that an unanswered try arrived."""
+    row = _by_wamid(connection, phone_number_id, event.wamid) or _by_callback(connection, event.callback_data)
+    if row is None or event.status not in _RANK or _RANK.get(row.state, 9) >= _RANK[event.status]:
+        return
+    error = event.errors[0] if event.errors else {}
+    values: dict[str, Any] = {"wamid": event.wamid}
+    if event.status == BubbleState.FAILED.value:
+        values |= {"code": error.get("code"), "reason": plain(_sentence(error))}
+    move(connection, row.id, BubbleState(event.status), now=now, **values)
+    wake(connection, SEND, [row.conversation_id], at=now)
+
+
+def payload_of(connection: Any, conversation_id: int, button_id: str) -> str | None:
+    """Return the payload that the domain had for a button we sent, or None when we never sent it."""
+    statement = sa.select(payloads.c.payload).where(
+        payloads.c.conversation_id == conversation_id, payloads.c.button_id == button_id
+    )
+    found: str | None = connection.execute(statement).scalar()
+    return found
+
+
+def _remember_payload(
+    connection: Any, conversation_id: int, button_id: str, payload: str, now: float
+) -> None:
+    values = {
+        "conversation_id": conversation_id,
+        "button_id": button_id,
+        "payload": payload,
+        "created_at": now,
+    }
+    statement = dialects.insert(connection, payloads).values(**values)
+    update = {"payload": payload, "created_at": now}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["conversation_id", "button_id"], set_=update)
+    )
+
+
+def _by_wamid(connection: Any, phone_number_id: str, wamid: str) -> Any:
+    statement = (
+        sa.select(outbox)
+        .join(conversations, conversations.c.id == outbox.c.conversation_id)
+        .where(outbox.c.wamid == wamid, conversations.c.phone_number_id == phone_number_id)
+    )
+    return connection.execute(statement).first()
+
+
+def _by_callback(connection: Any, callback: str | None) -> Any:
+    parts = (callback or "").split(":")
+    if len(parts) != 3 or parts[0] != CALLBACK_PREFIX or not parts[1].isdigit():
+        return None
+    row = connection.execute(sa.select(outbox).where(outbox.c.id == int(parts[1]))).first()
+    return row if row is not None and callback == callback_data(row.id, row.cause) else None
+
+
+def _sentence(error: JSON) -> str:
+    details = (error.get("error_data") or {}).get("details") or error.get("message")
+    return ": ".join(str(part) for part in (error.get("title"), details) if part) or "Meta gave no reason"

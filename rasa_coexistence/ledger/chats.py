@@ -1,0 +1,254 @@
+"""Conversations as the worker sees them: who has them, what waits in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from rasa_coexistence import takeover
+from rasa_coexistence.events import Content
+from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger.queues import SEND, TALK, wake
+from rasa_coexistence.ledger.schema import aliases, contacts, conversations, messages, numbers
+from rasa_coexistence.records import MessageState, StoredMessage, Takeover
+
+NUMBER_HOLD = "number"  # reason of a takeover that comes from the whole number
+
+
+class Chat(Struct, frozen=True, kw_only=True):
+    """One conversation, with what its number says about it."""
+
+    id: int
+    phone_number_id: str
+    sender_id: str
+    wa_id: str | None
+    user_id: str | None
+    username: str | None
+    name: str | None
+    takeover: Takeover  # the conversation's own
+    number_takeover: Takeover  # "bot off now" for the whole number
+    tracker_paused: bool
+    handed_back_at: float | None
+    last_customer_at: float | None
+    first_live_at: float | None
+    created_at: float
+    history_received: int
+    history_imported: int
+    import_due_at: float | None
+    context_of: int
+    pair_slot_at: float
+    number_state: str
+    send_slot_at: float
+
+    def person_has_it(self, now: float) -> Takeover | None:
+        """Return the takeover in force, the number's first, or None when the bot may speak."""
+        for candidate in (self.number_takeover, self.takeover):
+            if takeover.in_force(candidate, now):
+                return candidate
+        return None
+
+    @property
+    def contact(self) -> dict[str, str | None]:
+        """The customer as ``metadata.whatsapp.contact`` has them."""
+        return {"wa_id": self.wa_id, "user_id": self.user_id, "username": self.username, "name": self.name}
+
+
+_CHAT = (
+    sa.select(
+        conversations,
+        numbers.c.state.label("number_state"),
+        numbers.c.hold,
+        numbers.c.hold_until,
+        numbers.c.send_slot_at,
+        sa.select(sa.func.max(contacts.c.full_name))
+        .select_from(contacts.join(aliases, aliases.c.alias == contacts.c.alias))
+        .where(
+            aliases.c.conversation_id == conversations.c.id,
+            aliases.c.phone_number_id == contacts.c.phone_number_id,
+            contacts.c.phone_number_id == conversations.c.phone_number_id,
+            contacts.c.removed.is_(False),
+        )
+        .scalar_subquery()
+        .label("address_book_name"),
+    )
+    .select_from(conversations)
+    .outerjoin(numbers, numbers.c.phone_number_id == conversations.c.phone_number_id)
+)
+
+
+def load(connection: Any, conversation_id: int) -> Chat:
+    """Return a conversation."""
+    return _chat(connection.execute(_CHAT.where(conversations.c.id == conversation_id)).one())
+
+
+def by_sender_id(connection: Any, sender_id: str) -> Chat | None:
+    """Return the conversation that Rasa knows by this id, or the one it was united with."""
+    row = connection.execute(_CHAT.where(conversations.c.sender_id == sender_id)).first()
+    if row is not None and row.merged_into is not None:
+        return load(connection, row.merged_into)
+    return None if row is None else _chat(row)
+
+
+def lock(connection: Any, conversation_id: int) -> Chat:
+    """Return a conversation that nobody else can change before this transaction ends."""
+    statement = sa.select(conversations.c.id).where(conversations.c.id == conversation_id)
+    connection.execute(dialects.for_update(statement)).one()
+    return load(connection, conversation_id)
+
+
+def next_waiting(connection: Any, conversation_id: int, after: int = 0) -> StoredMessage | None:
+    """Return the oldest message that the tracker does not have yet."""
+    statement = _queue(conversation_id, MessageState.WAITING).where(messages.c.id > after)
+    row = connection.execute(statement.order_by(messages.c.id).limit(1)).first()
+    return None if row is None else stored_message(row)
+
+
+def unanswered(connection: Any, conversation_id: int) -> StoredMessage | None:
+    """Return the customer's last message if it was only logged and no person wrote after it."""
+    row = connection.execute(
+        sa.select(messages)
+        .where(messages.c.conversation_id == conversation_id, messages.c.source == "live", _IS_SAID)
+        .order_by(messages.c.id.desc())
+        .limit(1)
+    ).first()
+    if row is None or row.state != MessageState.LOGGED.value:
+        return None
+    asked_at = row.sent_at or row.received_at
+    said_at = sa.func.coalesce(messages.c.sent_at, messages.c.received_at)
+    answered = connection.execute(
+        sa.select(messages.c.id)
+        .where(
+            messages.c.conversation_id == conversation_id,
+            messages.c.source.in_(("phone", "history")),
+            messages.c.from_business.is_(True),
+            messages.c.type.notin_(takeover.NEVER_A_PERSON),
+            # A late echo of something said before the question is no answer to it.
+            sa.or_(said_at > asked_at, sa.and_(said_at == asked_at, messages.c.id > row.id)),
+        )
+        .limit(1)
+    ).first()
+    return None if answered else stored_message(row)
+
+
+def settle(connection: Any, message_id: int, state: MessageState) -> None:
+    """Say that the tracker has a message."""
+    connection.execute(messages.update().where(messages.c.id == message_id).values(state=state.value))
+
+
+def set_takeover(
+    connection: Any, chat: Chat, to: Takeover, *, now: float, before: Takeover | None = None
+) -> None:
+    """Write who has a conversation, and wake its queues so that the tracker hears of it."""
+    values: dict[str, Any] = {
+        "takeover": to.mode,
+        "takeover_until": to.until,
+        "takeover_reason": to.reason,
+        "takeover_wamid": to.wamid,
+        "takeover_before": None if before is None else msgspec.json.encode(before).decode(),
+        "wants_person": to.wants_person,
+    }
+    if to.mode == "bot":
+        values["handed_back_at"] = now
+    connection.execute(conversations.update().where(conversations.c.id == chat.id).values(**values))
+    wake(connection, TALK, [chat.id], at=now)
+    if to.mode == "bot":
+        wake(connection, SEND, [chat.id], at=now)
+
+
+def mirrored(connection: Any, conversation_id: int, *, paused: bool) -> None:
+    """Say what Rasa's tracker was told about a pause."""
+    connection.execute(
+        conversations.update().where(conversations.c.id == conversation_id).values(tracker_paused=paused)
+    )
+
+
+def recent(connection: Any, conversation_id: int, limit: int) -> list[StoredMessage]:
+    """Return the newest messages that somebody said, oldest first."""
+    said_at = sa.func.coalesce(messages.c.sent_at, messages.c.received_at)
+    rows = connection.execute(
+        sa.select(messages)
+        .where(messages.c.conversation_id == conversation_id, _IS_SAID, messages.c.revoked.is_(False))
+        .order_by(said_at.desc(), messages.c.id.desc())
+        .limit(limit)
+    ).all()
+    return [stored_message(row) for row in reversed(rows)]
+
+
+def history(connection: Any, conversation_id: int) -> list[StoredMessage]:
+    """Return all messages that came as history."""
+    rows = connection.execute(
+        sa.select(messages).where(
+            messages.c.conversation_id == conversation_id, messages.c.source == "history"
+        )
+    )
+    return [stored_message(row) for row in rows]
+
+
+def quoted(connection: Any, phone_number_id: str, wamid: str) -> StoredMessage | None:
+    """Return a message by its id."""
+    row = connection.execute(
+        sa.select(messages).where(messages.c.phone_number_id == phone_number_id, messages.c.wamid == wamid)
+    ).first()
+    return None if row is None else stored_message(row)
+
+
+def stored_message(row: Any) -> StoredMessage:
+    """Return a row of the messages table as a value."""
+    return StoredMessage(
+        id=row.id,
+        wamid=row.wamid,
+        from_business=bool(row.from_business),
+        source=row.source,
+        type=row.type,
+        text=row.text,
+        sent_at=row.sent_at,
+        received_at=row.received_at,
+        status=row.status,
+        content=None if row.content is None else msgspec.json.decode(row.content, type=Content),
+        edited_text=row.edited_text,
+        revoked=bool(row.revoked),
+    )
+
+
+_IS_SAID = messages.c.type.notin_(("reaction", "edit", "revoke", "system", "unsupported"))
+
+
+def _queue(conversation_id: int, *states: MessageState) -> Any:
+    wanted: Sequence[str] = [state.value for state in states]
+    return sa.select(messages).where(
+        messages.c.conversation_id == conversation_id, messages.c.state.in_(wanted)
+    )
+
+
+def _chat(row: Any) -> Chat:
+    return Chat(
+        **{field: getattr(row, field) for field in _SAME_NAME},
+        name=row.address_book_name or row.name,
+        takeover=Takeover(
+            mode=row.takeover,
+            until=row.takeover_until,
+            reason=row.takeover_reason,
+            wamid=row.takeover_wamid,
+            wants_person=bool(row.wants_person),
+        ),
+        number_takeover=Takeover(mode="hold", until=row.hold_until, reason=NUMBER_HOLD)
+        if row.hold
+        else takeover.BOT,
+        tracker_paused=bool(row.tracker_paused),
+        number_state=row.number_state or "connected",
+        send_slot_at=row.send_slot_at or 0.0,
+    )
+
+
+_SAME_NAME = frozenset(Chat.__struct_fields__) - {
+    "name",
+    "takeover",
+    "number_takeover",
+    "tracker_paused",
+    "number_state",
+    "send_slot_at",
+}

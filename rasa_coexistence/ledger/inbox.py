@@ -1,0 +1,111 @@
+"""Keep what Meta sent until it has been read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger.schema import inbox, inbox_threads, set_aside
+
+LIVE, HISTORY = "live", "history"
+_LOCKS = {LIVE: 1, HISTORY: 2}
+
+
+class Body(Struct, frozen=True, kw_only=True):
+    """A webhook body that has not been read to its end."""
+
+    id: int
+    body: bytes
+    received_at: float
+    position: int  # items of it that are filed already
+    attempts: int
+
+
+def accept(
+    connection: Any, body: bytes, *, lane: str, thread_aliases: Iterable[str], received_at: float
+) -> int:
+    """Store one body, with whose history it holds; return its id."""
+    values = {"lane": lane, "body": body, "received_at": received_at}
+    inbox_id = dialects.insert_returning_id(connection, inbox, values)
+    rows = [(alias[:160], inbox_id) for alias in thread_aliases]
+    dialects.bulk_insert(connection, inbox_threads, ("alias", "inbox_id"), rows)
+    return inbox_id
+
+
+def oldest(connection: Any, lane: str, *, now: float, limit: int) -> list[Body]:
+    """Return the oldest unread bodies of a lane; nobody else reads that lane until the transaction ends.
+
+    Reading is one short transaction, not a lease: when its process dies the database lets go at once, and
+    two replicas cannot file the messages of one customer in the wrong order.
+    """
+    dialects.serialize(connection, _LOCKS[lane])
+    statement = sa.select(inbox).where(inbox.c.lane == lane).order_by(inbox.c.id).limit(limit)
+    if lane == HISTORY:  # chunks have no order: one that failed must not keep the others waiting
+        statement = statement.where(inbox.c.not_before <= now)
+    return [_body(row) for row in connection.execute(statement)]
+
+
+def with_thread(connection: Any, aliases: Iterable[str]) -> list[Body]:
+    """Return the unread history bodies that hold a part of the thread that ``aliases`` lead to."""
+    ids = sa.select(inbox_threads.c.inbox_id).where(inbox_threads.c.alias.in_(list(aliases)))
+    statement = sa.select(inbox).where(inbox.c.id.in_(ids)).order_by(inbox.c.id)
+    return [_body(row) for row in connection.execute(statement)]
+
+
+def advance(connection: Any, inbox_id: int, position: int) -> None:
+    """Remember how many items of a body are filed."""
+    connection.execute(inbox.update().where(inbox.c.id == inbox_id).values(position=position))
+
+
+def finish(connection: Any, inbox_id: int) -> None:
+    """Delete a body that was read to its end: all that it said has rows of its own now."""
+    connection.execute(inbox_threads.delete().where(inbox_threads.c.inbox_id == inbox_id))
+    connection.execute(inbox.delete().where(inbox.c.id == inbox_id))
+
+
+def postpone(connection: Any, inbox_id: int, *, not_before: float) -> None:
+    """Try to read a body again later."""
+    values = {"not_before": not_before, "attempts": inbox.c.attempts + 1}
+    connection.execute(inbox.update().where(inbox.c.id == inbox_id).values(**values))
+
+
+def waits(connection: Any, lane: str) -> bool:
+    """Tell whether a lane has unread bodies."""
+    statement = sa.select(inbox.c.id).where(inbox.c.lane == lane).limit(1)
+    return connection.execute(statement).first() is not None
+
+
+def keep_aside(connection: Any, *, reason: str, path: str, raw: Any, received_at: float) -> None:
+    """Keep something that could not be read or acted on, once however often it comes."""
+    encoded = msgspec.json.encode(raw)
+    values = {
+        "reason": reason,
+        "path": path,
+        "raw": plain(encoded.decode()),
+        "received_at": received_at,
+        "digest": hashlib.sha256(reason.encode("utf-8", "replace") + b"\0" + encoded).hexdigest(),
+    }
+    connection.execute(dialects.insert(connection, set_aside).values(**values).on_conflict_do_nothing())
+
+
+def plain(text: str | None) -> str | None:
+    """Return a text that every database takes: PostgreSQL refuses NUL, UTF-8 refuses lone surrogates."""
+    if text is None:
+        return None
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _body(row: Any) -> Body:
+    return Body(
+        id=row.id,
+        body=bytes(row.body),
+        received_at=row.received_at,
+        position=row.position,
+        attempts=row.attempts,
+    )

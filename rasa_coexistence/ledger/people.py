@@ -1,0 +1,144 @@
+"""Find the conversation of a customer by whatever ids a webhook gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from rasa_coexistence import identity
+from rasa_coexistence.errors import LedgerError
+from rasa_coexistence.events import ContactIds
+from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger.inbox import plain
+from rasa_coexistence.ledger.schema import aliases, conversations, messages
+
+SenderId = Callable[[str, str], str]  # (phone_number_id, contact) -> Rasa's conversation id
+
+
+class SenderIdTaken(LedgerError):
+    """Two business numbers would share one Rasa conversation."""
+
+
+def find(connection: Any, phone_number_id: str, contact: ContactIds) -> int | None:
+    """Return the id of the customer's conversation, if there is one."""
+    found = _conversations_of(connection, phone_number_id, identity.aliases(contact))
+    return found[0] if found else None
+
+
+def resolve(
+    connection: Any, phone_number_id: str, contact: ContactIds, *, now: float, sender_id: SenderId
+) -> int:
+    """Return the customer's conversation; make it, learn new ids, unite two that are one person."""
+    known_as = identity.aliases(contact)
+    found = _conversations_of(connection, phone_number_id, known_as)
+    conversation_id = found[0] if found else _create(connection, phone_number_id, contact, now, sender_id)
+    for other in found[1:]:
+        _unite(connection, other, conversation_id, now)
+    _learn(connection, phone_number_id, conversation_id, contact, known_as)
+    return conversation_id
+
+
+def aliases_of(connection: Any, conversation_id: int) -> list[str]:
+    """Return every alias that leads to a conversation."""
+    statement = sa.select(aliases.c.alias).where(aliases.c.conversation_id == conversation_id)
+    return list(connection.execute(statement).scalars())
+
+
+def change_identity(
+    connection: Any,
+    phone_number_id: str,
+    previous: ContactIds,
+    current: ContactIds,
+    *,
+    now: float,
+    sender_id: SenderId,
+) -> int:
+    """Let a customer's new ids lead to the conversation that the old ones led to."""
+    conversation_id = resolve(connection, phone_number_id, previous, now=now, sender_id=sender_id)
+    for other in _conversations_of(connection, phone_number_id, identity.aliases(current)):
+        if other != conversation_id:
+            conversation_id, other = min(conversation_id, other), max(conversation_id, other)
+            _unite(connection, other, conversation_id, now)
+    _learn(connection, phone_number_id, conversation_id, current, identity.aliases(current))
+    return conversation_id
+
+
+def _conversations_of(connection: Any, phone_number_id: str, known_as: Sequence[str]) -> list[int]:
+    """Return the conversations that these aliases lead to, oldest first."""
+    strong = [alias for alias in known_as if identity.identifies(alias)]
+    for group in (strong, [alias for alias in known_as if alias not in strong]):
+        if not group:
+            continue
+        statement = (
+            sa.select(aliases.c.conversation_id)
+            .where(aliases.c.phone_number_id == phone_number_id, aliases.c.alias.in_(group))
+            .distinct()
+            .order_by(aliases.c.conversation_id)
+        )
+        found = list(connection.execute(statement).scalars())
+        if found:
+            return found if group is strong else found[:1]
+    return []
+
+
+def _create(
+    connection: Any, phone_number_id: str, contact: ContactIds, now: float, sender_id: SenderId
+) -> int:
+    name = contact.wa_id or contact.user_id or contact.parent_user_id or contact.username
+    if not name:
+        raise LedgerError("nothing in this item tells which customer it is about")
+    rasa_id = sender_id(phone_number_id, name)
+    taken = connection.execute(
+        sa.select(conversations.c.id, conversations.c.phone_number_id).where(
+            conversations.c.sender_id == rasa_id
+        )
+    ).first()
+    if taken is None:
+        values = {"phone_number_id": phone_number_id, "sender_id": rasa_id, "created_at": now}
+        return dialects.insert_returning_id(connection, conversations, values)
+    if taken.phone_number_id != phone_number_id:
+        raise SenderIdTaken(
+            "a customer writes to two of your numbers, which share one Rasa conversation: "
+            'set sender_id: "{phone_number_id}:{contact}" in credentials.yml'
+        )
+    return int(taken.id)
+
+
+def _learn(
+    connection: Any, phone_number_id: str, conversation_id: int, contact: ContactIds, known_as: Sequence[str]
+) -> None:
+    if known_as:
+        rows = [(phone_number_id, alias[:160], conversation_id) for alias in known_as]
+        dialects.bulk_insert(connection, aliases, ("phone_number_id", "alias", "conversation_id"), rows)
+    given = {key: plain(getattr(contact, key)) for key in ("wa_id", "user_id", "username", "name")}
+    news = {key: value for key, value in given.items() if value}
+    if news:
+        differs = sa.or_(*(conversations.c[key].is_distinct_from(value) for key, value in news.items()))
+        connection.execute(
+            conversations.update().where(conversations.c.id == conversation_id, differs).values(**news)
+        )
+
+
+def _unite(connection: Any, younger: int, older: int, now: float) -> None:
+    """Send all that is still to come to the older conversation; what the younger one lived through stays."""
+    connection.execute(
+        aliases.update().where(aliases.c.conversation_id == younger).values(conversation_id=older)
+    )
+    connection.execute(
+        messages.update()
+        .where(
+            messages.c.conversation_id == younger,
+            sa.or_(messages.c.source == "history", messages.c.state == "waiting"),
+        )
+        .values(conversation_id=older)
+    )
+    connection.execute(
+        conversations.update()
+        .where(conversations.c.id == younger)
+        .values(merged_into=older, import_due_at=now)
+    )
+    connection.execute(
+        conversations.update().where(conversations.c.id == older).values(talk_due_at=now, import_due_at=now)
+    )

@@ -1,0 +1,110 @@
+"""Leases: who works on which conversation, until when."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from rasa_coexistence.errors import LeaseLost
+from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger.schema import conversations
+
+LEASE_SECONDS = 10.0  # what a dead process held comes back after this long
+RENEW_SECONDS = 2.5
+
+TALK, SEND, IMPORT = "talk", "send", "import"
+_LEASE_OF = {TALK: TALK, SEND: SEND, IMPORT: TALK}  # turns and imports of a conversation exclude each other
+
+
+def new_owner() -> str:
+    """Return a name that no other process has."""
+    return secrets.token_hex(8)
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """The right to work on one conversation."""
+
+    conversation_id: int
+    queue: str
+    token: str
+    claimed_due_at: float  # what its due time was set to; another value at the end means that new work came
+
+
+def claim(connection: Any, queue: str, *, owner: str, now: float, limit: int) -> list[Lease]:
+    """Lease the conversations that are due, longest waiting first.
+
+    Their due time becomes the end of the lease: so the work of a process that dies is due again by itself.
+    """
+    due, lease, until = _columns(queue)
+    free = sa.or_(until.is_(None), until < now)
+    statement = sa.select(conversations.c.id).where(due <= now, free).order_by(due).limit(limit)
+    leases = []
+    for id_ in connection.execute(dialects.for_update(statement, skip_locked=True)).scalars().all():
+        token, end = f"{owner}:{secrets.token_hex(6)}", now + LEASE_SECONDS
+        connection.execute(
+            conversations.update()
+            .where(conversations.c.id == id_)
+            .values({lease.name: token, until.name: end, due.name: end})
+        )
+        leases.append(Lease(conversation_id=id_, queue=queue, token=token, claimed_due_at=end))
+    return leases
+
+
+def renew(connection: Any, owner: str, *, now: float) -> None:
+    """Keep all leases of a process for another while."""
+    for queue in (TALK, SEND):
+        _due, lease, until = _columns(queue)
+        # A lease that ran out is not taken back: somebody may have begun to work on what it guarded.
+        held = sa.and_(lease.like(f"{owner}:%"), until >= now)
+        connection.execute(
+            conversations.update().where(until.isnot(None), held).values({until.name: now + LEASE_SECONDS})
+        )
+
+
+def check(connection: Any, lease: Lease, *, now: float) -> None:
+    """Raise LeaseLost unless the lease still holds; nobody takes it before this transaction ends."""
+    _due, held, until = _columns(lease.queue)
+    statement = sa.select(conversations.c.id).where(
+        conversations.c.id == lease.conversation_id, held == lease.token, until >= now
+    )
+    if connection.execute(dialects.for_update(statement)).first() is None:
+        raise LeaseLost(f"the {lease.queue} lease of conversation {lease.conversation_id} ran out")
+
+
+def release(connection: Any, lease: Lease, *, due_at: float | None) -> None:
+    """Let go of a conversation until ``due_at``, or sooner if new work came meanwhile."""
+    due, held, until = _columns(lease.queue)
+    nothing_came = (due == lease.claimed_due_at, sa.literal(due_at, sa.Float))
+    if due_at is None:
+        next_due = sa.case(nothing_came, else_=due)
+    else:
+        next_due = sa.case(nothing_came, (due < due_at, due), else_=sa.literal(due_at, sa.Float))
+    connection.execute(
+        conversations.update()
+        .where(conversations.c.id == lease.conversation_id, held == lease.token)
+        .values({held.name: None, until.name: None, due.name: next_due})
+    )
+
+
+def wake(connection: Any, queue: str, conversation_ids: Sequence[int], *, at: float) -> None:
+    """Make conversations due at a time, or leave them if they are due sooner."""
+    due = _columns(queue)[0]
+    for ids in dialects.in_slices(conversation_ids):
+        connection.execute(
+            conversations.update()
+            .where(conversations.c.id.in_(ids), sa.or_(due.is_(None), due > at))
+            .values({due.name: at})
+        )
+
+
+def _columns(queue: str) -> tuple[Any, Any, Any]:
+    of = _LEASE_OF[queue]
+    return (
+        conversations.c[f"{queue}_due_at"],
+        conversations.c[f"{of}_lease"],
+        conversations.c[f"{of}_lease_until"],
+    )
