@@ -1,0 +1,56 @@
+"""Old chat and tracker events to test with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rasa_coexistence.events import JSON, Content
+from rasa_coexistence.records import StoredMessage
+from rasa_coexistence.to_rasa import history_events
+
+CONTACT = {"wa_id": "5217715268513", "user_id": None, "username": None, "name": "Ana"}
+NUMBER = "845237608662425"
+NOON = 1_760_104_640.0
+HOUR = 3600.0
+RECEIVED = NOON + 365 * 24 * HOUR
+OPENING = ["action_session_start", "session_started", "action_listen"]
+
+
+def message(wamid: str, sent_at: float | None = NOON, **changes: Any) -> StoredMessage:
+    known: dict[str, Any] = {
+        "id": 1,
+        "wamid": wamid,
+        "from_business": False,
+        "source": "history",
+        "type": "text",
+        "text": f"text of {wamid}",
+        "sent_at": sent_at,
+        "received_at": RECEIVED,
+        "status": "read",
+    }
+    return StoredMessage(**{**known, **changes})
+
+
+def reaction(
+    wamid: str, target: str, emoji: str | None, at: float, *, from_business: bool = False
+) -> StoredMessage:
+    content = Content(type="reaction", target=target, emoji=emoji)
+    return message(wamid, at, type="reaction", text=None, content=content, from_business=from_business)
+
+
+def events_of(*messages: StoredMessage, live: float | None = None, **changes: Any) -> list[JSON]:
+    known: dict[str, Any] = {
+        "contact": CONTACT,
+        "phone_number_id": NUMBER,
+        "session_expiration_seconds": HOUR,
+    }
+    return history_events(messages, first_live_at=live, **{**known, **changes})
+
+
+def said(events: list[JSON]) -> list[JSON]:
+    return [event for event in events if event["event"] in ("user", "bot")]
+
+
+def shape(events: list[JSON]) -> list[str]:
+    """Return names of actions, texts of messages, types of the rest."""
+    return [event.get("name") or event.get("text") or event["event"] for event in events]
