@@ -9,4 +9,19 @@ The map, in the direction in which work goes::
     pure        from_whatsapp, identity, takeover, to_rasa, to_whatsapp: no I/O at all
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rasa_coexistence.channel import CoexistenceInput
+
 __version__ = "0.1.0"
+__all__ = ["CoexistenceInput", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Rasa asks for rasa_coexistence.CoexistenceInput; the command line starts sooner without Rasa.
+    if name == "CoexistenceInput":
+        from rasa_coexistence.channel import CoexistenceInput
+
+        return CoexistenceInput
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

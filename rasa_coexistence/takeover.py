@@ -7,6 +7,7 @@ from msgspec import Struct
 from rasa_coexistence.records import Takeover
 
 BOT = Takeover()
+HAND_OFF = "handoff"
 PROMPT_SECONDS = 60.0  # an echo this young counts from its arrival: clocks differ, Meta gives whole seconds
 NEVER_A_PERSON = frozenset({"reaction", "edit", "revoke"})
 
@@ -106,13 +107,18 @@ def after_person(
     return Takeover(mode="timed", until=until, reason=reason, wamid=wamid)
 
 
-def after_hand_off(current: Takeover, rules: Rules, now: float) -> Takeover | None:
-    """Return the hold that a bot which paused itself asks for."""
+def after_hand_off(current: Takeover, rules: Rules, now: float, *, cause: str | None) -> Takeover | None:
+    """Return the hold that a bot which paused itself asks for; what it said in that turn still leaves."""
     if in_force(current, now):
         return None
     timeout = rules.handoff_timeout_seconds
     until = None if timeout is None else now + timeout
-    return Takeover(mode="hold", until=until, reason="handoff", wants_person=True)
+    return Takeover(mode="hold", until=until, reason=HAND_OFF, wamid=cause, wants_person=True)
+
+
+def keeps_back(takeover: Takeover | None, cause: str) -> bool:
+    """Tell whether a takeover silences a bubble; the turn that hands off may say so."""
+    return takeover is not None and not (takeover.reason == HAND_OFF and takeover.wamid == cause)
 
 
 def hold(*, until: float | None, reason: str) -> Takeover:

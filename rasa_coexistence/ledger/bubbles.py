@@ -123,12 +123,37 @@ def hold_back_all(connection: Any, conversation_id: int, reason: str, *, now: fl
     return int(changed.rowcount)
 
 
-def cause_has_left(connection: Any, conversation_id: int, cause: str) -> bool:
-    """Tell whether anything of a cause was handed to Meta."""
+def held_back_of(connection: Any, conversation_id: int, cause: str) -> dict[int, str]:
+    """Return which ordinals of a cause were held back, and why."""
+    rows = connection.execute(
+        sa.select(outbox.c.ordinal, outbox.c.reason).where(
+            outbox.c.conversation_id == conversation_id,
+            outbox.c.cause == cause,
+            outbox.c.state == BubbleState.HELD_BACK.value,
+        )
+    )
+    return {row.ordinal: row.reason for row in rows}
+
+
+def get(connection: Any, outbox_id: int) -> Any:
+    """Return an outgoing message."""
+    return connection.execute(sa.select(outbox).where(outbox.c.id == outbox_id)).one()
+
+
+def cause_has_template(connection: Any, conversation_id: int, cause: str) -> bool:
+    """Tell whether a template went in the place of another bubble of the same cause."""
     statement = sa.select(outbox.c.id).where(
-        outbox.c.conversation_id == conversation_id, outbox.c.cause == cause, outbox.c.wamid.isnot(None)
+        outbox.c.conversation_id == conversation_id,
+        outbox.c.cause == cause,
+        outbox.c.body.like('{"type":"template"%'),
     )
     return connection.execute(statement.limit(1)).first() is not None
+
+
+def replace_body(connection: Any, outbox_id: int, body: JSON, *, now: float, reason: str) -> None:
+    """Let something else go in the place of a bubble."""
+    encoded = msgspec.json.encode({"type": body["type"], **body}).decode()
+    move(connection, outbox_id, BubbleState.QUEUED, now=now, body=encoded, reason=reason)
 
 
 def callback_data(outbox_id: int, cause: str) -> str:

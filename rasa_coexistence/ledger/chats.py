@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from rasa_coexistence import takeover
 from rasa_coexistence.events import Content
-from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger import dialects, message_rows
 from rasa_coexistence.ledger.queues import SEND, TALK, wake
 from rasa_coexistence.ledger.schema import aliases, contacts, conversations, messages, numbers
 from rasa_coexistence.records import MessageState, StoredMessage, Takeover
@@ -39,6 +39,7 @@ class Chat(Struct, frozen=True, kw_only=True):
     history_received: int
     history_imported: int
     import_due_at: float | None
+    merged_into: int | None
     context_of: int
     pair_slot_at: float
     number_state: str
@@ -159,11 +160,12 @@ def set_takeover(
         wake(connection, SEND, [chat.id], at=now)
 
 
-def mirrored(connection: Any, conversation_id: int, *, paused: bool) -> None:
-    """Say what Rasa's tracker was told about a pause."""
-    connection.execute(
-        conversations.update().where(conversations.c.id == conversation_id).values(tracker_paused=paused)
-    )
+def mirrored(connection: Any, conversation_id: int, *, paused: bool, context_of: int | None = None) -> None:
+    """Say what Rasa was told: whether the bot is silent, and of which history the slots were made."""
+    values: dict[str, Any] = {"tracker_paused": paused}
+    if context_of is not None:
+        values["context_of"] = context_of
+    connection.execute(conversations.update().where(conversations.c.id == conversation_id).values(**values))
 
 
 def recent(connection: Any, conversation_id: int, limit: int) -> list[StoredMessage]:
@@ -178,21 +180,68 @@ def recent(connection: Any, conversation_id: int, limit: int) -> list[StoredMess
     return [stored_message(row) for row in reversed(rows)]
 
 
-def history(connection: Any, conversation_id: int) -> list[StoredMessage]:
-    """Return all messages that came as history."""
-    rows = connection.execute(
-        sa.select(messages).where(
-            messages.c.conversation_id == conversation_id, messages.c.source == "history"
+def histories(connection: Any, conversation_ids: Sequence[int]) -> dict[int, list[StoredMessage]]:
+    """Return all messages that came as history, by conversation."""
+    found: dict[int, list[StoredMessage]] = {}
+    for ids in dialects.in_slices(conversation_ids):
+        statement = sa.select(messages).where(
+            messages.c.conversation_id.in_(ids), messages.c.source == "history"
         )
+        for row in connection.execute(statement):
+            found.setdefault(row.conversation_id, []).append(stored_message(row))
+    return found
+
+
+def count_imported(connection: Any, counts: dict[int, int]) -> None:
+    """Note how many messages of history the tracker store has."""
+    for conversation_id, count in counts.items():
+        connection.execute(
+            conversations.update()
+            .where(conversations.c.id == conversation_id)
+            .values(history_imported=count, history_received=count)
+        )
+
+
+def imported(connection: Any, conversation_id: int, due_at: float) -> None:
+    """Say that the history is imported, unless more came meanwhile."""
+    connection.execute(
+        conversations.update()
+        .where(conversations.c.id == conversation_id, conversations.c.import_due_at == due_at)
+        .values(import_due_at=None)
     )
-    return [stored_message(row) for row in rows]
 
 
-def quoted(connection: Any, phone_number_id: str, wamid: str) -> StoredMessage | None:
-    """Return a message by its id."""
-    row = connection.execute(
-        sa.select(messages).where(messages.c.phone_number_id == phone_number_id, messages.c.wamid == wamid)
-    ).first()
+def take_slots(
+    connection: Any, chat: Chat, *, now: float, number_interval: float, pair_interval: float
+) -> None:
+    """Use up one message of the number's and of the pair's rate."""
+    connection.execute(
+        numbers.update()
+        .where(numbers.c.phone_number_id == chat.phone_number_id)
+        .values(send_slot_at=max(chat.send_slot_at, now) + number_interval)
+    )
+    connection.execute(
+        conversations.update()
+        .where(conversations.c.id == chat.id)
+        .values(pair_slot_at=max(chat.pair_slot_at, now) + pair_interval)
+    )
+
+
+def stop_number(connection: Any, phone_number_id: str, reason: str) -> None:
+    """Note why a number cannot send, for people to see."""
+    statement = numbers.update().where(numbers.c.phone_number_id == phone_number_id)
+    connection.execute(statement.values(state_reason=reason))
+
+
+def ask_for_person(connection: Any, conversation_id: int) -> None:
+    """Show that a person must look at a conversation."""
+    statement = conversations.update().where(conversations.c.id == conversation_id)
+    connection.execute(statement.values(wants_person=True))
+
+
+def quoted(connection: Any, phone_number_id: str, conversation_id: int, wamid: str) -> StoredMessage | None:
+    """Return the message that a quote is about."""
+    row = message_rows.find_target(connection, phone_number_id, conversation_id, wamid)
     return None if row is None else stored_message(row)
 
 

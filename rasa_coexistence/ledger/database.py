@@ -96,6 +96,11 @@ class Database:
         result: T = await job.answer
         return result
 
+    def write_here(self, work: Work[T], *args: Any, **kwargs: Any) -> T:
+        """Run one durable transaction in the calling thread, which is not the event loop's."""
+        with _database_errors(), self.engine.connect() as connection, connection.begin():
+            return work(connection, *args, **kwargs)
+
     async def read(self, work: Work[T], *args: Any, **kwargs: Any) -> T:
         """Run ``work(connection, *args, **kwargs)``, which must not write, beside the writers."""
 

@@ -40,20 +40,41 @@ def insert(connection: Any, table: Any) -> Any:
 
 def bulk_insert(connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert many rows at the driver's speed; rows that exist already are left as they are."""
+    _bulk(connection, table, columns, rows, "ON CONFLICT DO NOTHING")
+
+
+def bulk_upsert(
+    connection: Any,
+    table: Any,
+    columns: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    key: int,
+    newer: str,
+) -> None:
+    """Insert many rows; one with the same key, the first columns, is replaced unless it is newer."""
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns[key:])
+    conflict = (
+        f"ON CONFLICT ({', '.join(columns[:key])}) DO UPDATE SET {changes} "
+        f"WHERE {table.name}.{newer} <= excluded.{newer}"
+    )
+    _bulk(connection, table, columns, rows, conflict)
+
+
+def _bulk(
+    connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], conflict: str
+) -> None:
     if not rows:
         return
-    names = ", ".join(columns)
+    into = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES"
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(columns))
-        connection.exec_driver_sql(
-            f"INSERT OR IGNORE INTO {table.name} ({names}) VALUES ({marks})", list(rows)
-        )
+        connection.exec_driver_sql(f"{into} ({marks}) {conflict}", list(rows))
         return
     from psycopg2.extras import execute_values
 
     with connection.connection.cursor() as cursor:
-        statement = f"INSERT INTO {table.name} ({names}) VALUES %s ON CONFLICT DO NOTHING"
-        execute_values(cursor, statement, rows, page_size=1000)
+        execute_values(cursor, f"{into} %s {conflict}", rows, page_size=1000)
 
 
 def for_update(statement: Any, *, skip_locked: bool = False) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,35 +36,46 @@ def file_status(place: Place, event: StatusChange) -> None:
     )
 
 
-def file_contact(place: Place, event: ContactChange) -> None:
-    """Keep the owner's name for a customer; the newest by its own time wins. It makes no conversation."""
-    number = business_number(place, event.number)
-    place.connection.execute(
-        numbers.update().where(numbers.c.phone_number_id == number).values(last_phone_activity_at=place.now)
-    )
-    changed_at = event.at or place.received_at
-    values: dict[str, Any] = {
-        "full_name": plain(event.full_name),
-        "first_name": plain(event.first_name),
-        "username": plain(event.contact.username),
-        "removed": event.removed,
-        "changed_at": changed_at,
-    }
-    for alias in identity.aliases(event.contact):
-        statement = dialects.insert(place.connection, contacts).values(
-            phone_number_id=number, alias=alias[:160], **values
+def file_contacts(place: Place, changes: Sequence[ContactChange]) -> None:
+    """Keep the owner's names for customers; the newest by its own time wins. They make no conversations."""
+    by_number: dict[str, list[ContactChange]] = {}
+    for change in changes:
+        by_number.setdefault(business_number(place, change.number), []).append(change)
+    for number, its_changes in by_number.items():
+        newest: dict[str, tuple[Any, ...]] = {}
+        for change in its_changes:
+            changed_at = change.at or place.received_at
+            for alias in identity.aliases(change.contact):
+                if alias not in newest or newest[alias][-1] <= changed_at:
+                    names = (
+                        plain(change.full_name),
+                        plain(change.first_name),
+                        plain(change.contact.username),
+                    )
+                    newest[alias] = (number, alias[:160], *names, change.removed, changed_at)
+        dialects.bulk_upsert(
+            place.connection, contacts, _CONTACT_COLUMNS, list(newest.values()), key=2, newer="changed_at"
         )
         place.connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["phone_number_id", "alias"],
-                set_=values,
-                where=contacts.c.changed_at <= changed_at,
-            )
+            numbers.update()
+            .where(numbers.c.phone_number_id == number)
+            .values(last_phone_activity_at=place.now)
         )
+        _count_contacts(place, number, len(its_changes))
 
 
-def count_contacts(place: Place, number: str, received: int) -> None:
-    """Note that contacts came."""
+_CONTACT_COLUMNS = (
+    "phone_number_id",
+    "alias",
+    "full_name",
+    "first_name",
+    "username",
+    "removed",
+    "changed_at",
+)
+
+
+def _count_contacts(place: Place, number: str, received: int) -> None:
     known = syncs.row(place.connection, number, syncs.CONTACTS)
     values: dict[str, Any] = {"received": known.received + received, "last_chunk_at": place.received_at}
     if known.state != SyncState.COMPLETED.value:

@@ -14,7 +14,7 @@ from rasa_coexistence.ledger import dialects
 from rasa_coexistence.ledger.schema import inbox, inbox_threads, set_aside
 
 LIVE, HISTORY = "live", "history"
-_LOCKS = {LIVE: 1, HISTORY: 2}
+_LIVE_LOCK = 1
 
 
 class Body(Struct, frozen=True, kw_only=True):
@@ -44,11 +44,26 @@ def oldest(connection: Any, lane: str, *, now: float, limit: int) -> list[Body]:
     Reading is one short transaction, not a lease: when its process dies the database lets go at once, and
     two replicas cannot file the messages of one customer in the wrong order.
     """
-    dialects.serialize(connection, _LOCKS[lane])
-    statement = sa.select(inbox).where(inbox.c.lane == lane).order_by(inbox.c.id).limit(limit)
-    if lane == HISTORY:  # chunks have no order: one that failed must not keep the others waiting
-        statement = statement.where(inbox.c.not_before <= now)
-    return [_body(row) for row in connection.execute(statement)]
+    dialects.serialize(connection, _LIVE_LOCK)
+    return peek(connection, lane, now=now, limit=limit)
+
+
+def peek(connection: Any, lane: str, *, now: float, limit: int = 1) -> list[Body]:
+    """Return the oldest unread bodies of a lane, which others may read too."""
+    statement = sa.select(inbox).where(inbox.c.lane == lane, inbox.c.not_before <= now)
+    return [_body(row) for row in connection.execute(statement.order_by(inbox.c.id).limit(limit))]
+
+
+def lock(connection: Any, inbox_id: int) -> Body | None:
+    """Return a body that nobody else goes on reading before this transaction ends; None when it is read."""
+    statement = dialects.for_update(sa.select(inbox).where(inbox.c.id == inbox_id))
+    row = connection.execute(statement).first()
+    return None if row is None else _body(row)
+
+
+def exists(connection: Any, inbox_id: int) -> bool:
+    """Tell whether a body has not been read to its end."""
+    return connection.execute(sa.select(inbox.c.id).where(inbox.c.id == inbox_id)).first() is not None
 
 
 def with_thread(connection: Any, aliases: Iterable[str]) -> list[Body]:

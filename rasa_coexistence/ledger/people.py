@@ -106,6 +106,11 @@ def _create(
     return int(taken.id)
 
 
+def learn(connection: Any, phone_number_id: str, conversation_id: int, contact: ContactIds) -> None:
+    """Let these ids lead to a conversation, unless they lead to another already."""
+    _learn(connection, phone_number_id, conversation_id, contact, identity.aliases(contact))
+
+
 def _learn(
     connection: Any, phone_number_id: str, conversation_id: int, contact: ContactIds, known_as: Sequence[str]
 ) -> None:

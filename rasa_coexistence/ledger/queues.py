@@ -34,14 +34,24 @@ class Lease(Struct, frozen=True, kw_only=True):
     claimed_due_at: float  # what its due time was set to; another value at the end means that new work came
 
 
-def claim(connection: Any, queue: str, *, owner: str, now: float, limit: int) -> list[Lease]:
+def is_due(connection: Any, queue: str, *, now: float) -> bool:
+    """Tell whether a conversation waits that nobody works on."""
+    due, _lease, until = _columns(queue)
+    statement = sa.select(conversations.c.id).where(due <= now, sa.or_(until.is_(None), until < now))
+    return connection.execute(statement.limit(1)).first() is not None
+
+
+def claim(
+    connection: Any, queue: str, *, owner: str, now: float, limit: int, due_before: float | None = None
+) -> list[Lease]:
     """Lease the conversations that are due, longest waiting first.
 
     Their due time becomes the end of the lease: so the work of a process that dies is due again by itself.
     """
     due, lease, until = _columns(queue)
     free = sa.or_(until.is_(None), until < now)
-    statement = sa.select(conversations.c.id).where(due <= now, free).order_by(due).limit(limit)
+    latest = now if due_before is None else due_before
+    statement = sa.select(conversations.c.id).where(due <= latest, free).order_by(due).limit(limit)
     leases = []
     for id_ in connection.execute(dialects.for_update(statement, skip_locked=True)).scalars().all():
         token, end = f"{owner}:{secrets.token_hex(6)}", now + LEASE_SECONDS
@@ -88,6 +98,17 @@ def release(connection: Any, lease: Lease, *, due_at: float | None) -> None:
         .where(conversations.c.id == lease.conversation_id, held == lease.token)
         .values({held.name: None, until.name: None, due.name: next_due})
     )
+
+
+def release_all(connection: Any, owner: str, *, now: float) -> None:
+    """Let go of all that a process held, to be done by whoever comes next."""
+    for queue in (TALK, SEND):
+        due, held, until = _columns(queue)
+        connection.execute(
+            conversations.update()
+            .where(held.like(f"{owner}:%"))
+            .values({held.name: None, until.name: None, due.name: now})
+        )
 
 
 def wake(connection: Any, queue: str, conversation_ids: Sequence[int], *, at: float) -> None:

@@ -66,6 +66,7 @@ numbers = sa.Table(
     sa.Column("waba_id", sa.String(64)),
     sa.Column("state", sa.String(16), nullable=False, default="connected"),  # records.NumberState
     sa.Column("state_reason", sa.Text),
+    sa.Column("state_changed_at", Time),  # Meta's time of the event that changed it
     sa.Column("access_token", sa.Text),  # Fernet; NULL: the one of credentials.yml
     sa.Column("token_expires_at", Time),
     sa.Column("onboarded_at", Time),

@@ -1,0 +1,58 @@
+"""What Rasa sees: an input channel to put into ``credentials.yml``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from rasa.core.channels.channel import InputChannel, OutputChannel, UserMessage
+from sanic import Blueprint, Sanic
+
+from rasa_coexistence.routes import blueprint
+from rasa_coexistence.service import Service
+from rasa_coexistence.settings import Settings
+from rasa_coexistence.to_rasa import INPUT_CHANNEL
+
+
+class CoexistenceInput(InputChannel):
+    """A WhatsApp number that a person on the phone and a Rasa bot answer together.
+
+    Turns are run by a worker of our own, not by ``on_new_message``: they must outlive the webhook's request,
+    keep their order, and be done once across crashes and replicas.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._app: Sanic | None = None
+        self.service = Service(settings, self._agent)
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the name of the channel, and of its routes under ``/webhooks``."""
+        return INPUT_CHANNEL
+
+    @classmethod
+    def from_credentials(cls, credentials: dict[str, Any] | None) -> CoexistenceInput:
+        """Return a channel for the block of ``credentials.yml``; raise ConfigError, listing every problem."""
+        return cls(Settings.from_credentials(credentials))
+
+    def blueprint(self, on_new_message: Callable[[UserMessage], Awaitable[Any]]) -> Blueprint:
+        """Return the routes; they start and stop the worker with the server."""
+        routes = blueprint(self.service)
+        routes.register_listener(self._start, "after_server_start")
+        routes.register_listener(self._stop, "before_server_stop")
+        return routes
+
+    def get_output_channel(self) -> OutputChannel:
+        """Return what external triggers and reminders speak through."""
+        return self.service.output_channel()
+
+    def _agent(self) -> Any:
+        # Asked for at each use: Rasa replaces the agent when it pulls a new model.
+        return getattr(self._app.ctx, "agent", None) if self._app is not None else None
+
+    async def _start(self, app: Sanic, _loop: Any) -> None:
+        self._app = app
+        await self.service.start()
+
+    async def _stop(self, _app: Sanic, _loop: Any) -> None:
+        await self.service.stop()

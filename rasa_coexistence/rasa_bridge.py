@@ -1,0 +1,275 @@
+"""Drive Rasa: the one module that knows its agent, its locks and its events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from rasa.core.channels.channel import OutputChannel, UserMessage
+from rasa.core.lock_store import LockError
+from rasa.core.tracker_store import FailSafeTrackerStore
+from rasa.shared.core.constants import ACTION_SESSION_START_NAME
+from rasa.shared.core.events import BotUttered, ConversationPaused, Event, SlotSet, UserUttered
+from rasa.shared.core.trackers import DialogueStateTracker
+from rasa.shared.data import TrainingType
+
+from rasa_coexistence.errors import Postponed
+from rasa_coexistence.events import JSON
+from rasa_coexistence.to_rasa import INPUT_CHANNEL, is_history
+from rasa_coexistence.tracker_stores import HistoryImporter, importer_for
+
+log = structlog.get_logger(__name__)
+
+LOCK_SECONDS = 10.0  # of Rasa's lock, renewed while we work: after a crash it stalls a conversation this long
+LOCK_POLL_SECONDS = 0.05
+LOCK_PATIENCE_SECONDS = 5.0
+WORD_JOINER = "\u2060"  # before a "/", keeps Rasa from taking what a customer types for an intent
+
+
+class RasaBridge:
+    """Rasa as the worker needs it; the agent is asked for at each use, since a new model replaces it."""
+
+    def __init__(self, agent: Callable[[], Any]) -> None:
+        self._agent = agent
+        self._importer: tuple[Any, HistoryImporter] | None = None
+
+    @property
+    def domain(self) -> Any:
+        """The domain of the model that is loaded; raise Postponed while there is none."""
+        return self._processor().domain
+
+    @property
+    def session_expiration_seconds(self) -> float:
+        """How long a session lasts after its last event; 0 for ever."""
+        return float(self.domain.session_config.session_expiration_time) * 60
+
+    def has_intent(self, name: str) -> bool:
+        """Tell whether the domain has an intent."""
+        return name in self.domain.intents
+
+    def importer(self) -> HistoryImporter:
+        """Return what puts history into the tracker store that Rasa uses."""
+        store = self._ready_agent().tracker_store
+        if self._importer is None or self._importer[0] is not store:
+            self._importer = (store, importer_for(store))
+        return self._importer[1]
+
+    @contextlib.asynccontextmanager
+    async def locked(self, sender_ids: Sequence[str]) -> AsyncIterator[None]:
+        """Hold Rasa's locks of these conversations; raise Postponed when one cannot be had."""
+        lock_store = self._ready_agent().lock_store
+        async with contextlib.AsyncExitStack() as stack:
+            for sender_id in sorted(sender_ids):
+                await stack.enter_async_context(_rasa_lock(lock_store, sender_id))
+            yield
+
+    @contextlib.asynccontextmanager
+    async def opened(self, sender_id: str) -> AsyncIterator[OpenTracker]:
+        """Open a conversation's tracker under Rasa's lock; nothing is stored until ``save``."""
+        async with self.locked([sender_id]):
+            processor = self._processor()
+            store = _raising_store(processor.tracker_store)
+            with _postponing("the tracker store failed to read"):
+                tracker = await store.get_or_create_tracker(sender_id, append_action_listen=False)
+            tracker.model_id = processor.model_metadata.model_id
+            if tracker.assistant_id is None:
+                tracker.assistant_id = processor.model_metadata.assistant_id
+            yield OpenTracker(processor, store, tracker)
+
+    def _ready_agent(self) -> Any:
+        agent = self._agent()
+        if agent is None or not agent.is_ready():
+            raise Postponed("Rasa has no model loaded")
+        return agent
+
+    def _processor(self) -> Any:
+        return self._ready_agent().processor
+
+
+class OpenTracker:
+    """One conversation's tracker while we work on it."""
+
+    def __init__(self, processor: Any, store: Any, tracker: DialogueStateTracker) -> None:
+        self._processor = processor
+        self._store = store
+        self._tracker = tracker
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the tracker says that the bot is silent."""
+        return bool(self._tracker.is_paused())
+
+    @property
+    def bot_paused_itself(self) -> bool:
+        """Whether the last pause is the bot's own, not one that we wrote."""
+        pauses = [event for event in self._tracker.events if isinstance(event, ConversationPaused)]
+        return self.is_paused and bool(pauses) and "whatsapp" not in pauses[-1].metadata
+
+    def has_heard(self, wamid: str) -> bool:
+        """Tell whether a live message stands in the tracker already: its turn was saved before a crash."""
+        return any(
+            isinstance(event, UserUttered) and event.message_id == wamid and not is_history(_facts(event))
+            for event in self._tracker.events
+        )
+
+    def has_noted(self, kind: type[Event], wamid: str) -> bool:
+        """Tell whether an event that names this wamid in ``metadata.whatsapp`` stands in the tracker."""
+        return any(
+            isinstance(event, kind) and (event.metadata.get("whatsapp") or {}).get("wamid") == wamid
+            for event in self._tracker.events
+        )
+
+    async def begin_session_if_due(self, now: float, channel: OutputChannel) -> bool:
+        """Start a new session if the newest event of any kind is older than the session allows."""
+        if self._tracker.applied_events() and not self._session_has_expired(now):
+            return False
+        # Rasa copies every slot event of the last session into the next: give it only each slot's last one.
+        brief = DialogueStateTracker.from_events(
+            self._tracker.sender_id,
+            list(_without_repeated_slots(self._tracker.applied_events())),
+            slots=self._processor.domain.slots,
+            domain=self._processor.domain,
+        )
+        before = len(brief.events)
+        prediction = self._session_start_prediction()
+        action = self._processor._get_action(ACTION_SESSION_START_NAME)
+        await self._processor._run_action(action, brief, channel, self._processor.nlg, prediction)
+        for event in list(brief.events)[before:]:
+            self._tracker.update(event, self._processor.domain)
+        return True
+
+    def add(self, event: JSON, *, now: float) -> None:
+        """Add an event, stamped now and never before the last one: Rasa would not load it."""
+        last = max((known.timestamp for known in self._tracker.events), default=0.0)
+        made = Event.from_parameters({**event, "timestamp": max(now, last)})
+        self._tracker.update(made, self._processor.domain)
+
+    def set_slots(self, values: Mapping[str, Any]) -> None:
+        """Set those of the slots that the domain has and that change."""
+        for name, value in values.items():
+            if name in self._tracker.slots and self._tracker.get_slot(name) != value:
+                event = SlotSet(name, value, metadata={"whatsapp": {"source": "context"}})
+                self._tracker.update(event, self._processor.domain)
+
+    async def hear(
+        self, text: str, *, typed: bool, wamid: str, metadata: JSON, parse_data: JSON | None = None
+    ) -> None:
+        """Log what a customer said; ``typed`` text never becomes an intent by a leading slash."""
+        if parse_data is None:
+            parse_data = await self._parse(text, guarded=typed)
+        message = UserMessage(
+            text,
+            sender_id=self._tracker.sender_id,
+            input_channel=INPUT_CHANNEL,
+            message_id=wamid,
+            parse_data=parse_data,
+            metadata=metadata,
+        )
+        await self._processor._handle_message_with_tracker(message, self._tracker)
+
+    async def answer(self, channel: OutputChannel) -> None:
+        """Let the bot answer the last message."""
+        if self._processor.model_metadata.training_type == TrainingType.NLU:
+            return
+        self._tracker = await self._processor.run_action_extract_slots(channel, self._tracker)
+        await self._processor._run_prediction_loop(channel, self._tracker)
+
+    def mark_held_back(self, timestamps: Iterable[float], reason: str) -> None:
+        """Say in the tracker which of the bot's messages did not leave, and why."""
+        wanted = set(timestamps)
+        for event in self._tracker.events:
+            if isinstance(event, BotUttered) and event.timestamp in wanted:
+                whatsapp = {**(event.metadata.get("whatsapp") or {}), "held_back": reason}
+                event.metadata = {**event.metadata, "whatsapp": whatsapp}
+
+    async def save(self) -> None:
+        """Store the tracker; raise Postponed when the store fails."""
+        with _postponing("the tracker store failed to write"):
+            await self._processor.run_anonymization_pipeline(self._tracker)
+            await self._store.save(self._tracker)
+
+    def _session_has_expired(self, now: float) -> bool:
+        config = self._processor.domain.session_config
+        newest = max((event.timestamp for event in self._tracker.events), default=now)
+        return bool(config.are_sessions_enabled()) and now - newest > config.session_expiration_time * 60
+
+    def _session_start_prediction(self) -> Any:
+        from rasa.core.policies.policy import PolicyPrediction
+
+        return PolicyPrediction.for_action_name(self._processor.domain, ACTION_SESSION_START_NAME)
+
+    async def _parse(self, text: str, *, guarded: bool) -> JSON:
+        guard = WORD_JOINER if guarded and text.lstrip().startswith("/") else ""
+        said = UserMessage(
+            guard + text.strip(), sender_id=self._tracker.sender_id, input_channel=INPUT_CHANNEL
+        )
+        parsed: JSON = await self._processor.parse_message(said, self._tracker)
+        parsed["text"] = text.strip() if guard else parsed.get("text")
+        if guard:
+            _shift(parsed, -len(guard))
+        return parsed
+
+
+@contextlib.asynccontextmanager
+async def _rasa_lock(lock_store: Any, sender_id: str) -> AsyncIterator[None]:
+    lock = lock_store.lock(sender_id, LOCK_SECONDS, LOCK_POLL_SECONDS)
+    try:
+        held = await asyncio.wait_for(lock.__aenter__(), LOCK_PATIENCE_SECONDS)
+    except (LockError, asyncio.TimeoutError) as error:
+        raise Postponed("Rasa's lock of the conversation is taken", retry_in_seconds=1.0) from error
+    renewing = asyncio.create_task(_keep_ticket(lock_store, sender_id, held))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        with contextlib.suppress(Exception):  # a lock store that is gone lets go of the lock by itself
+            await lock.__aexit__(None, None, None)
+
+
+async def _keep_ticket(lock_store: Any, sender_id: str, held: Any) -> None:
+    """Renew our ticket in long turns, so that its lifetime can be short for the sake of crashes."""
+    number = None if held is None else held.now_serving
+    while number is not None:
+        await asyncio.sleep(LOCK_SECONDS / 3)
+        lock = lock_store.get_lock(sender_id)
+        ticket = lock._ticket_for_ticket_number(number) if lock else None
+        if ticket is None:
+            return
+        ticket.expires += LOCK_SECONDS / 3
+        lock_store.save_lock(lock)
+
+
+def _raising_store(store: Any) -> Any:
+    """Return the store within Rasa's fail-safe one, which swallows errors and loses the turn."""
+    return store._tracker_store if isinstance(store, FailSafeTrackerStore) else store
+
+
+@contextlib.contextmanager
+def _postponing(what: str) -> Any:
+    try:
+        yield
+    except Exception as error:
+        log.warning("rasa.tracker_store_failed", what=what, error=type(error).__name__)
+        raise Postponed(f"{what}: {error}") from error
+
+
+def _facts(event: Event) -> JSON:
+    return {"metadata": event.metadata}
+
+
+def _without_repeated_slots(events: Sequence[Event]) -> Iterable[Event]:
+    last = {event.key: event for event in events if isinstance(event, SlotSet)}
+    return (event for event in events if not isinstance(event, SlotSet) or last[event.key] is event)
+
+
+def _shift(parsed: JSON, by: int) -> None:
+    """Move the places that NLU found, to where they are without the guard."""
+    for entity in parsed.get("entities") or []:
+        for key in ("start", "end"):
+            if isinstance(entity.get(key), int):
+                entity[key] = max(entity[key] + by, 0)
+    if parsed.get("text_tokens"):
+        parsed["text_tokens"] = [(max(start + by, 0), end + by) for start, end in parsed["text_tokens"]]

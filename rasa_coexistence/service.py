@@ -1,0 +1,153 @@
+"""Put the parts together for one process, start them and stop them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from rasa_coexistence import identity, takeover
+from rasa_coexistence.errors import LedgerUnavailable
+from rasa_coexistence.from_whatsapp import scan
+from rasa_coexistence.graph import GraphClient
+from rasa_coexistence.history import HistoryImport
+from rasa_coexistence.ledger import inbox, syncs
+from rasa_coexistence.ledger.database import Database, Urgency
+from rasa_coexistence.ledger.filing import FilingRules
+from rasa_coexistence.outbox import Outbox
+from rasa_coexistence.rasa_bridge import RasaBridge
+from rasa_coexistence.reading import Reader
+from rasa_coexistence.settings import Settings
+from rasa_coexistence.talk import Talk
+from rasa_coexistence.tokens import Tokens
+from rasa_coexistence.turn import FreeSpeech, WhatsAppOutput
+from rasa_coexistence.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+BIG_BODY = 64 * 1024  # bytes; a larger one is looked through in a thread
+OPEN_RETRY_SECONDS = 2.0
+
+
+class Service:
+    """Everything that runs behind the routes."""
+
+    def __init__(
+        self, settings: Settings, agent: Callable[[], Any], clock: Callable[[], float] = time.time
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.database = Database(settings.database_url)
+        self.bridge = RasaBridge(agent)
+        self.graph = GraphClient(graph_url=settings.graph_url, graph_version=settings.graph_version)
+        self.tokens = Tokens(self.database, settings)
+        rules = takeover_rules(settings)
+        self._reader = Reader(self.database, filing_rules(settings), clock)
+        history = HistoryImport(self.database, self.bridge, self._reader, settings, clock)
+        talk = Talk(
+            self.database, self.bridge, history, settings, rules, clock=clock, on_release=self._bubbles_wait
+        )
+        outbox = Outbox(
+            self.database, self.graph, self.tokens.of, settings, clock=clock, on_news=self._something_waits
+        )
+        self.worker = Worker(
+            self.database,
+            self._reader,
+            talk,
+            history,
+            outbox,
+            quiet_seconds=settings.history.quiet_seconds,
+            imports_history=settings.history.enabled,
+            clock=clock,
+        )
+        self._opening: asyncio.Task[None] | None = None
+        self._is_open = False
+
+    async def start(self) -> None:
+        """Open the ledger and start to work; while the database cannot be reached, keep trying.
+
+        Raise SchemaTooNew when a newer release wrote the ledger.
+        """
+        try:
+            await self._open()
+        except LedgerUnavailable:
+            log.error("ledger.not_reachable", remedy="check database_url; webhooks get 503 until it answers")
+            self._opening = asyncio.create_task(self._open_when_possible())
+
+    async def stop(self) -> None:
+        """End the work; what is unfinished goes on after the next start."""
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._is_open:
+            await self.worker.stop()
+            await self.database.close()
+        await self.graph.close()
+
+    async def accept(self, body: bytes) -> None:
+        """Store a webhook's body durably; raise BadRequest or LedgerUnavailable."""
+        if not self._is_open:
+            raise LedgerUnavailable("the ledger is not open yet")
+        found = scan(body) if len(body) < BIG_BODY else await asyncio.to_thread(scan, body)
+        await self.database.write(
+            inbox.accept,
+            body,
+            lane=found.lane,
+            thread_aliases=found.thread_aliases,
+            received_at=self.clock(),
+            urgency=Urgency.ACCEPT,
+            shares_commit=True,
+        )
+        self.worker.wake(found.lane)
+
+    def output_channel(self) -> WhatsAppOutput:
+        """Return Rasa's way to write to a customer outside a turn."""
+        return WhatsAppOutput(FreeSpeech(self.database, self.clock, self._bubbles_wait).say)
+
+    async def _open(self) -> None:
+        await asyncio.to_thread(self.database.open)
+        number = self.settings.phone_number_id
+        if number is not None:
+            await self.database.write(syncs.add_number, number, now=self.clock())
+        self._is_open = True
+        self.worker.start()
+
+    async def _open_when_possible(self) -> None:
+        while not self._is_open:
+            await asyncio.sleep(OPEN_RETRY_SECONDS)
+            with contextlib.suppress(LedgerUnavailable):
+                await self._open()
+
+    def _bubbles_wait(self) -> None:
+        self.worker.wake("send")
+
+    def _something_waits(self) -> None:
+        self.worker.wake("talk")
+
+
+def takeover_rules(settings: Settings) -> takeover.Rules:
+    """Return what the settings say about takeovers."""
+    given = settings.takeover
+    return takeover.Rules(
+        enabled=given.enabled,
+        resume_after_seconds=given.resume_after_seconds,
+        handoff_timeout_seconds=given.handoff_timeout_seconds,
+        resume_keyword=given.resume_keyword,
+        hold_keyword=given.hold_keyword,
+    )
+
+
+def filing_rules(settings: Settings) -> FilingRules:
+    """Return what the settings say about filing."""
+    ignored = (identity.canonical_phone(number) for number in settings.ignore)
+    return FilingRules(
+        phone_number_id=settings.phone_number_id,
+        sender_id=settings.contact_sender_id,
+        ignored=frozenset(number for number in ignored if number),
+        takeover=takeover_rules(settings),
+        imports_history=settings.history.enabled,
+        messages_per_second=settings.replies.messages_per_second,
+    )

@@ -1,0 +1,204 @@
+"""Keep everything moving: read what came, visit conversations that are due, send what may leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+import structlog
+
+from rasa_coexistence.errors import LeaseLost, LedgerUnavailable, Postponed
+from rasa_coexistence.history import HistoryImport
+from rasa_coexistence.ledger import queues, syncs
+from rasa_coexistence.ledger.database import Database, Urgency
+from rasa_coexistence.outbox import Outbox
+from rasa_coexistence.reading import Reader
+from rasa_coexistence.talk import Talk
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.25  # how soon what is due by the clock, or came in through another replica, is seen
+AT_ONCE = 32  # conversations worked on side by side, for talking and for sending each
+IMPORT_AT_ONCE = 64
+RETRY_SECONDS = 2.0
+STOP_SECONDS = 5.0
+PATIENCE_SECONDS = 20.0  # an import waits this long for more chunks of the same chat
+
+Visit = Callable[[queues.Lease], Awaitable[float | None]]
+
+
+class Worker:
+    """All the loops of one process; several processes may share a ledger."""
+
+    def __init__(
+        self,
+        database: Database,
+        reader: Reader,
+        talk: Talk,
+        history: HistoryImport,
+        outbox: Outbox,
+        *,
+        quiet_seconds: float,
+        imports_history: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._reader = reader
+        self._history = history
+        self._visits: dict[str, Visit] = {queues.TALK: talk.visit, queues.SEND: outbox.empty}
+        self._quiet_seconds = quiet_seconds
+        self._imports_history = imports_history
+        self._clock = clock
+        self._owner = queues.new_owner()
+        self._news = {name: asyncio.Event() for name in ("live", "history", queues.TALK, queues.SEND)}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Start the loops in the running event loop."""
+        for loop in (
+            self._forever("live", self._read_live),
+            self._forever("history", self._read_or_import),
+            self._forever(queues.TALK, lambda: self._dispatch(queues.TALK)),
+            self._forever(queues.SEND, lambda: self._dispatch(queues.SEND)),
+            self._forever("clock", self._complete_syncs),
+        ):
+            self._spawn(loop)
+        threading.Thread(target=self._renew_until_stopped, name="ledger-renew", daemon=True).start()
+
+    async def stop(self) -> None:
+        """End the loops; what was under way comes back by itself, here or in another process."""
+        self._stopping.set()
+        visits = [task for task in self._tasks if task.get_name() in self._visits]
+        await _cancel(task for task in list(self._tasks) if task not in visits)
+        if visits:  # an answer of Meta's that is not waited for leaves a bubble in doubt
+            await asyncio.wait(visits, timeout=STOP_SECONDS)
+        await _cancel(list(self._tasks))
+        with contextlib.suppress(LedgerUnavailable):
+            await self._database.write(queues.release_all, self._owner, now=self._clock())
+
+    def wake(self, *queues_with_news: str) -> None:
+        """Look at these queues now instead of at the next poll."""
+        for name in queues_with_news:
+            self._news[name].set()
+
+    async def _forever(self, name: str, step: Callable[[], Awaitable[bool]]) -> None:
+        """Repeat a step; sleep until there is news, or for one poll, when it had nothing to do."""
+        news = self._news.setdefault(name, asyncio.Event())
+        while True:
+            news.clear()
+            pause = 0.0
+            try:
+                if not await step():
+                    pause = POLL_SECONDS
+            except (LedgerUnavailable, Postponed) as error:
+                log.warning("worker.waits", loop=name, reason=type(error).__name__)
+                pause = RETRY_SECONDS
+            except Exception:  # a loop that ends would be a bot that is silent for ever
+                log.exception("worker.step_failed", loop=name)
+                pause = RETRY_SECONDS
+            if pause:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(news.wait(), pause)
+
+    async def _read_live(self) -> bool:
+        read = await self._reader.read_live()
+        if read:
+            self.wake(queues.TALK, queues.SEND)
+        return read
+
+    async def _read_or_import(self) -> bool:
+        """Read history, and import it once nothing more is to be read: each import writes a chat anew."""
+        now = self._clock()
+        if await self._reader.read_history():
+            await self._import(due_before=now - PATIENCE_SECONDS)
+            return True
+        return await self._import(due_before=now)
+
+    async def _import(self, *, due_before: float) -> bool:
+        if not self._imports_history:
+            return False
+        now = self._clock()
+        leases: Sequence[queues.Lease] = await self._database.write(
+            queues.claim,
+            queues.IMPORT,
+            owner=self._owner,
+            now=now,
+            limit=IMPORT_AT_ONCE,
+            due_before=due_before,
+            urgency=Urgency.BULK,
+        )
+        if not leases:
+            return False
+        try:
+            await self._history.import_leased(leases)
+        except BaseException:
+            await self._database.write(self._release_all, leases, self._clock() + RETRY_SECONDS)
+            raise
+        return True
+
+    async def _dispatch(self, queue: str) -> bool:
+        """Start visits to conversations that are due, as many as fit."""
+        room = AT_ONCE - sum(task.get_name() == queue for task in self._tasks)
+        if room <= 0 or not await self._database.read(queues.is_due, queue, now=self._clock()):
+            return False
+        leases = await self._database.write(
+            queues.claim, queue, owner=self._owner, now=self._clock(), limit=room
+        )
+        for lease in leases:
+            self._spawn(self._visit(queue, lease), name=queue)
+        return bool(leases)
+
+    async def _visit(self, queue: str, lease: queues.Lease) -> None:
+        due_at: float | None = None
+        try:
+            due_at = await self._visits[queue](lease)
+        except LeaseLost:
+            log.info("worker.lease_lost", queue=queue, conversation=lease.conversation_id)
+            return
+        except Postponed as error:
+            log.info(
+                "worker.postponed", queue=queue, conversation=lease.conversation_id, reason=error.reason[:80]
+            )
+            due_at = self._clock() + error.retry_in_seconds
+        except LedgerUnavailable:
+            due_at = self._clock() + RETRY_SECONDS
+        except Exception:
+            log.exception("worker.visit_failed", queue=queue, conversation=lease.conversation_id)
+            due_at = self._clock() + RETRY_SECONDS
+        with contextlib.suppress(LedgerUnavailable):  # then the lease runs out by itself
+            await self._database.write(queues.release, lease, due_at=due_at)
+        self.wake(queue)
+
+    async def _complete_syncs(self) -> bool:
+        for phone_number_id in await self._database.write(
+            syncs.complete_what_is_done, now=self._clock(), quiet_seconds=self._quiet_seconds
+        ):
+            log.info("history.completed", phone_number_id=phone_number_id)
+        return False
+
+    @staticmethod
+    def _release_all(connection: Any, leases: Sequence[queues.Lease], due_at: float) -> None:
+        for lease in leases:
+            queues.release(connection, lease, due_at=due_at)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str | None = None) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _renew_until_stopped(self) -> None:
+        """Renew all leases from a thread of their own: Rasa blocks the event loop at times."""
+        while not self._stopping.wait(queues.RENEW_SECONDS):
+            with contextlib.suppress(LedgerUnavailable):  # said in the log by the ledger
+                self._database.write_here(queues.renew, self._owner, now=self._clock())
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    waiting = list(tasks)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
