@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rasa_coexistence.events import ContactIds
@@ -84,6 +84,7 @@ def test_a_missing_phone_matches_nothing(missing: str | None) -> None:
     assert not phones_match(missing, "16505551234")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.text("+0123456789 ()-", max_size=24))
 def test_one_canonical_form_is_its_own(number: str) -> None:
     """A key that changed when computed again would lose the conversation."""
@@ -161,6 +162,7 @@ def test_what_cannot_be_decoded_says_nothing(wamid: str) -> None:
     assert wamid_from_business(wamid) is None
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=80)
     | st.binary(max_size=60).map(lambda raw: base64.b64encode(b"\x1c\x18" + raw).decode())
