@@ -38,8 +38,8 @@ class CoexistenceInput(InputChannel):
     def blueprint(self, on_new_message: Callable[[UserMessage], Awaitable[Any]]) -> Blueprint:
         """Return the routes; they start and stop the worker with the server."""
         routes = blueprint(self.service)
-        routes.register_listener(self._start, "after_server_start")
-        routes.register_listener(self._stop, "before_server_stop")
+        routes.listener("after_server_start")(self._start)
+        routes.listener("before_server_stop")(self._stop)
         return routes
 
     def get_output_channel(self) -> OutputChannel:

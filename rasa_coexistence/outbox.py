@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from rasa_coexistence import sending, takeover
 from rasa_coexistence.events import JSON, ContactIds, Content
-from rasa_coexistence.graph import GraphClient, Receipt
+from rasa_coexistence.graph import GraphClient
+from rasa_coexistence.graph_answers import Receipt
 from rasa_coexistence.graph_errors import GraphError, Verdict, retry_delay
 from rasa_coexistence.ledger import bubbles, chats, filing, message_rows, people, queues
 from rasa_coexistence.ledger.chats import Chat

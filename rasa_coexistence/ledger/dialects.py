@@ -15,7 +15,9 @@ def create_engine(url: str) -> Any:
         return sa.create_engine(
             url, future=True, pool_pre_ping=True, pool_size=12, connect_args={"connect_timeout": 5}
         )
-    engine = sa.create_engine(url, future=True, connect_args={"timeout": 10, "check_same_thread": False})
+    # Kept open: SQLite moves the whole write-ahead log into the file whenever the last connection closes.
+    pool = {"poolclass": sa.pool.QueuePool, "pool_size": 8}
+    engine = sa.create_engine(url, future=True, connect_args={"check_same_thread": False}, **pool)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin)
     return engine

@@ -90,12 +90,10 @@ def _known(
         exact = sa.select(messages).where(messages.c.phone_number_id == number, messages.c.wamid.in_(wamids))
         known |= {row.wamid: row for row in connection.execute(exact)}
         inner = {
-            (message_rows.inner_id(message.wamid), message.from_business): message.wamid
+            (inner_id, message.from_business): message.wamid
             for message in slice_
-            if message.wamid not in known
+            if message.wamid not in known and (inner_id := message_rows.inner_id(message.wamid)) is not None
         }
-        inner.pop((None, True), None)
-        inner.pop((None, False), None)
         if inner:
             known |= _known_by_inner_id(connection, conversation_id, inner)
     return known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -125,6 +126,7 @@ def encoded(content: Content) -> str | None:
     return plain(msgspec.json.encode(content).decode())
 
 
+@lru_cache(maxsize=4096)  # asked for twice: is it known, and to write it down
 def inner_id(wamid: str) -> str | None:
     """Return the part of a wamid that the same message's other wamid shares."""
     inner = identity.inner_id(wamid)
