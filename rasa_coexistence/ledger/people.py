@@ -33,6 +33,8 @@ def resolve(
     """Return the customer's conversation; make it, learn new ids, unite two that are one person."""
     known_as = identity.aliases(contact)
     found = _conversations_of(connection, phone_number_id, known_as)
+    if not found and not contact.is_known:
+        raise LedgerError("nothing in this item tells which customer it is about")
     conversation_id = found[0] if found else _create(connection, phone_number_id, contact, now, sender_id)
     for other in found[1:]:
         _unite(connection, other, conversation_id, now)
@@ -66,29 +68,25 @@ def change_identity(
 
 
 def _conversations_of(connection: Any, phone_number_id: str, known_as: Sequence[str]) -> list[int]:
-    """Return the conversations that these aliases lead to, oldest first."""
+    """Return the conversations that these aliases lead to, oldest first.
+
+    A username counts only where nothing better is given: usernames change hands.
+    """
     strong = [alias for alias in known_as if identity.identifies(alias)]
-    for group in (strong, [alias for alias in known_as if alias not in strong]):
-        if not group:
-            continue
-        statement = (
-            sa.select(aliases.c.conversation_id)
-            .where(aliases.c.phone_number_id == phone_number_id, aliases.c.alias.in_(group))
-            .distinct()
-            .order_by(aliases.c.conversation_id)
-        )
-        found = list(connection.execute(statement).scalars())
-        if found:
-            return found if group is strong else found[:1]
-    return []
+    statement = (
+        sa.select(aliases.c.conversation_id)
+        .where(aliases.c.phone_number_id == phone_number_id, aliases.c.alias.in_(strong or known_as))
+        .distinct()
+        .order_by(aliases.c.conversation_id)
+    )
+    found = list(connection.execute(statement).scalars()) if known_as else []
+    return found if strong else found[:1]
 
 
 def _create(
     connection: Any, phone_number_id: str, contact: ContactIds, now: float, sender_id: SenderId
 ) -> int:
-    name = contact.wa_id or contact.user_id or contact.parent_user_id or contact.username
-    if not name:
-        raise LedgerError("nothing in this item tells which customer it is about")
+    name = contact.wa_id or contact.user_id or contact.parent_user_id or ""
     rasa_id = sender_id(phone_number_id, name)
     taken = connection.execute(
         sa.select(conversations.c.id, conversations.c.phone_number_id).where(
