@@ -23,7 +23,7 @@ class SenderIdTaken(LedgerError):
 
 def find(connection: Any, phone_number_id: str, contact: ContactIds) -> int | None:
     """Return the id of the customer's conversation, if there is one."""
-    found = _conversations_of(connection, phone_number_id, identity.aliases(contact))
+    found = _conversations_of(connection, phone_number_id, contact)
     return found[0] if found else None
 
 
@@ -32,7 +32,7 @@ def resolve(
 ) -> int:
     """Return the customer's conversation; make it, learn new ids, unite two that are one person."""
     known_as = identity.aliases(contact)
-    found = _conversations_of(connection, phone_number_id, known_as)
+    found = _conversations_of(connection, phone_number_id, contact)
     if not found and not contact.is_known:
         raise LedgerError("nothing in this item tells which customer it is about")
     conversation_id = found[0] if found else _create(connection, phone_number_id, contact, now, sender_id)
@@ -59,7 +59,7 @@ def change_identity(
 ) -> int:
     """Let a customer's new ids lead to the conversation that the old ones led to."""
     conversation_id = resolve(connection, phone_number_id, previous, now=now, sender_id=sender_id)
-    for other in _conversations_of(connection, phone_number_id, identity.aliases(current)):
+    for other in _conversations_of(connection, phone_number_id, current):
         if other != conversation_id:
             conversation_id, other = min(conversation_id, other), max(conversation_id, other)
             _unite(connection, other, conversation_id, now)
@@ -67,20 +67,35 @@ def change_identity(
     return conversation_id
 
 
-def _conversations_of(connection: Any, phone_number_id: str, known_as: Sequence[str]) -> list[int]:
-    """Return the conversations that these aliases lead to, oldest first.
+def _conversations_of(connection: Any, phone_number_id: str, contact: ContactIds) -> list[int]:
+    """Return the conversations that a customer's ids lead to, oldest first.
 
-    A username counts only where nothing better is given: usernames change hands.
+    Usernames change hands: one counts only where nothing better is known, and never against a better id.
     """
+    known_as = identity.aliases(contact)
     strong = [alias for alias in known_as if identity.identifies(alias)]
-    statement = (
-        sa.select(aliases.c.conversation_id)
-        .where(aliases.c.phone_number_id == phone_number_id, aliases.c.alias.in_(strong or known_as))
-        .distinct()
-        .order_by(aliases.c.conversation_id)
+    found = _with_aliases(connection, phone_number_id, strong)
+    if found:
+        return [row.id for row in found]
+    weak = [alias for alias in known_as if alias not in strong]
+    return [row.id for row in _with_aliases(connection, phone_number_id, weak) if _may_be(row, contact)][:1]
+
+
+def _with_aliases(connection: Any, phone_number_id: str, known_as: Sequence[str]) -> list[Any]:
+    if not known_as:
+        return []
+    ids = sa.select(aliases.c.conversation_id).where(
+        aliases.c.phone_number_id == phone_number_id, aliases.c.alias.in_(known_as)
     )
-    found = list(connection.execute(statement).scalars()) if known_as else []
-    return found if strong else found[:1]
+    columns = (conversations.c.id, conversations.c.wa_id, conversations.c.user_id)
+    statement = sa.select(*columns).where(conversations.c.id.in_(ids)).order_by(conversations.c.id)
+    return list(connection.execute(statement))
+
+
+def _may_be(row: Any, contact: ContactIds) -> bool:
+    """Tell whether nothing that is known of a conversation speaks against this customer."""
+    same_phone = not (row.wa_id and contact.wa_id) or identity.phones_match(row.wa_id, contact.wa_id)
+    return same_phone and row.user_id in (None, contact.user_id or row.user_id)
 
 
 def _create(
