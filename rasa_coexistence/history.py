@@ -10,7 +10,7 @@ import structlog
 
 from rasa_coexistence.errors import Postponed
 from rasa_coexistence.events import JSON
-from rasa_coexistence.ledger import chats, people, queues
+from rasa_coexistence.ledger import chats, dialects, people, queues
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.rasa_bridge import RasaBridge
@@ -81,8 +81,7 @@ class HistoryImport:
                 sender_id=chat.sender_id,
                 make_events=partial(_events, messages.get(chat.id, []), chat, expiration, cap),
             )
-            for chat in found
-            if chat.merged_into is None
+            for chat in found  # one that was united with another has none any more
         ]
         async with self._bridge.locked([history.sender_id for history in histories]):
             try:
@@ -97,6 +96,7 @@ class HistoryImport:
 
     @staticmethod
     def _let_go(connection: Any, leases: Sequence[queues.Lease]) -> None:
+        dialects.serialize(connection, dialects.MANY)
         for lease in leases:
             queues.release(connection, lease, due_at=None)
 

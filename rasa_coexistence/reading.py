@@ -15,9 +15,9 @@ from msgspec import Struct
 from rasa_coexistence import events, identity
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.from_whatsapp import read_webhook
-from rasa_coexistence.ledger import filing, filing_account, filing_history, filing_rest, inbox
+from rasa_coexistence.ledger import dialects, filing, filing_account, filing_history, filing_rest, inbox
 from rasa_coexistence.ledger.database import Database, Urgency
-from rasa_coexistence.ledger.filing import FilingRules, Place
+from rasa_coexistence.ledger.filing import FilingRules, NumberNews, Place
 
 log = structlog.get_logger(__name__)
 
@@ -101,11 +101,13 @@ class Reader:
     def _read_live(self, connection: Any) -> bool:
         bodies = inbox.oldest(connection, inbox.LIVE, now=self._clock(), limit=LIVE_BODIES)
         budget = LIVE_EVENTS
+        news = NumberNews()
         for body in bodies:
             steps = steps_of(body.body)
-            budget -= self._advance(connection, body, steps, budget)
+            budget -= self._advance(connection, body, steps, budget, news)
             if budget <= 0:
                 break
+        news.write(connection, self._rules, self._clock())
         return bool(bodies)
 
     def _read_slice(self, connection: Any, inbox_id: int, steps: Sequence[Step]) -> bool:
@@ -113,16 +115,18 @@ class Reader:
         body = inbox.lock(connection, inbox_id)
         if body is None:
             return False  # another replica read it to its end
-        self._advance(connection, body, steps, HISTORY_MESSAGES)
+        self._advance(connection, body, steps, HISTORY_MESSAGES, NumberNews())
         return inbox.exists(connection, inbox_id)
 
-    def _advance(self, connection: Any, body: inbox.Body, steps: Sequence[Step], budget: int) -> int:
+    def _advance(
+        self, connection: Any, body: inbox.Body, steps: Sequence[Step], budget: int, news: NumberNews
+    ) -> int:
         """File the steps of a body that come next, as many as fit the budget; return what they weigh."""
         position = body.position
         spent = 0
         while position < len(steps) and spent < budget:
             spent += steps[position].weight
-            self._file(connection, steps[position], body.received_at)
+            self._file(connection, steps[position], body.received_at, news)
             position += 1
         if position >= len(steps):
             inbox.finish(connection, body.id)
@@ -131,12 +135,19 @@ class Reader:
         return max(spent, 1)
 
     def _file_all(self, connection: Any, steps: Iterable[Step], received_at: float) -> None:
+        dialects.serialize(connection, dialects.MANY)
         for step in steps:
-            self._file(connection, step, received_at)
+            self._file(connection, step, received_at, NumberNews())
 
-    def _file(self, connection: Any, step: Step, received_at: float) -> None:
+    def _file(self, connection: Any, step: Step, received_at: float, news: NumberNews) -> None:
         """File one step; what cannot be filed is set aside and its neighbours go on."""
-        place = Place(connection=connection, rules=self._rules, received_at=received_at, now=self._clock())
+        place = Place(
+            connection=connection,
+            rules=self._rules,
+            received_at=received_at,
+            now=self._clock(),
+            numbers=news,
+        )
         try:
             with connection.begin_nested():
                 step.file(place)

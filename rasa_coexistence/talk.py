@@ -92,6 +92,9 @@ class Talk:
         turn, channel = self._turn(lease, message.wamid)
         try:
             async with self._bridge.opened(chat.sender_id) as tracker:
+                if person is None and tracker.bot_paused_itself and not chat.tracker_paused:
+                    # Outside a turn of ours, by a reminder or Rasa's API: a hand-off like any other.
+                    person = takeover.after_hand_off(chat.takeover, self._rules, now, cause=None)
                 if not tracker.has_heard(message.wamid):
                     began = await tracker.begin_session_if_due(now, channel)
                     self._pause_or_resume(tracker, person, chat, None)
@@ -225,7 +228,7 @@ class Talk:
             state=MessageState.LOGGED if silent else MessageState.ANSWERED,
             cause=cause,
             paused=tracker.is_paused,
-            handed_off=person is None and tracker.bot_paused_itself,
+            handed_off=chat.person_has_it(self._clock()) is None and tracker.bot_paused_itself,
             context_of=context_of,
         )
 

@@ -12,7 +12,7 @@ import structlog
 
 from rasa_coexistence.errors import LeaseLost, LedgerUnavailable, Postponed
 from rasa_coexistence.history import HistoryImport
-from rasa_coexistence.ledger import queues, syncs
+from rasa_coexistence.ledger import dialects, queues, syncs
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.outbox import Outbox
 from rasa_coexistence.reading import Reader
@@ -182,6 +182,7 @@ class Worker:
 
     @staticmethod
     def _release_all(connection: Any, leases: Sequence[queues.Lease], due_at: float) -> None:
+        dialects.serialize(connection, dialects.MANY)
         for lease in leases:
             queues.release(connection, lease, due_at=due_at)
 

@@ -194,6 +194,7 @@ def histories(connection: Any, conversation_ids: Sequence[int]) -> dict[int, lis
 
 def count_imported(connection: Any, counts: dict[int, int]) -> None:
     """Note how many messages of history the tracker store has."""
+    dialects.serialize(connection, dialects.MANY)
     for conversation_id, count in counts.items():
         connection.execute(
             conversations.update()

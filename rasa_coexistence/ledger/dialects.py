@@ -84,12 +84,18 @@ def for_update(statement: Any, *, skip_locked: bool = False) -> Any:
     return statement.with_for_update(skip_locked=skip_locked)
 
 
+UPGRADE, MANY = 0, 1
+
+
 def serialize(connection: Any, what: int) -> None:
-    """Let only one transaction at a time go on from here; SQLite has only one writer anyway."""
+    """Let only one transaction at a time go on from here; SQLite has only one writer anyway.
+
+    ``MANY`` is for transactions that change several conversations: two of them would lock the same rows in
+    different orders. One that changes a single conversation takes its row first, then its number's.
+    """
     if connection.dialect.name != "sqlite":
-        connection.execute(
-            sa.text("SELECT pg_advisory_xact_lock(:space, :what)"), {"space": 0x57414358, "what": what}
-        )
+        statement = sa.text("SELECT pg_advisory_xact_lock(:space, :what)")
+        connection.execute(statement, {"space": 0x57414358, "what": what})
 
 
 def insert_returning_id(connection: Any, table: Any, values: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -36,6 +37,25 @@ class FilingRules(Struct, frozen=True, kw_only=True):
     messages_per_second: float
 
 
+class NumberNews:
+    """What a transaction learns of numbers; written at its end, since their senders wait for it."""
+
+    def __init__(self) -> None:
+        self.inbound: Counter[str] = Counter()
+        self.phone_was_active: set[str] = set()
+
+    def write(self, connection: Any, rules: FilingRules, now: float) -> None:
+        """Write all that was learnt."""
+        for number, count in sorted(self.inbound.items()):
+            # Meta's limit counts what comes in as well as what goes out.
+            slot = sa.case((numbers.c.send_slot_at > now, numbers.c.send_slot_at), else_=now)
+            values = {"send_slot_at": slot + count / rules.messages_per_second}
+            connection.execute(numbers.update().where(numbers.c.phone_number_id == number).values(**values))
+        for number in sorted(self.phone_was_active):
+            values = {"last_phone_activity_at": now}
+            connection.execute(numbers.update().where(numbers.c.phone_number_id == number).values(**values))
+
+
 class Place(Struct, frozen=True, kw_only=True):
     """Where and when an event is filed."""
 
@@ -43,6 +63,7 @@ class Place(Struct, frozen=True, kw_only=True):
     rules: FilingRules
     received_at: float
     now: float
+    numbers: NumberNews
 
 
 def business_number(place: Place, number: NumberRef) -> str:
@@ -118,9 +139,7 @@ def file_phone_echo(place: Place, event: PhoneEcho) -> None:
     number = business_number(place, event.number)
     conversation_id = conversation_of(place, number, event.contact)
     connection = place.connection
-    connection.execute(
-        numbers.update().where(numbers.c.phone_number_id == number).values(last_phone_activity_at=place.now)
-    )
+    place.numbers.phone_was_active.add(number)
     if message_rows.find(connection, number, conversation_id, event.wamid, from_business=True) is not None:
         return  # a redelivery, our own message, or one that the history brought
     chat = chats.lock(connection, conversation_id)
@@ -216,13 +235,7 @@ def _note_customer(place: Place, conversation_id: int, number: str, event: Custo
     place.connection.execute(
         conversations.update().where(conversations.c.id == conversation_id).values(**values)
     )
-    # Meta's limit counts what comes in as well as what goes out.
-    slot = sa.case((numbers.c.send_slot_at > place.now, numbers.c.send_slot_at), else_=place.now)
-    place.connection.execute(
-        numbers.update()
-        .where(numbers.c.phone_number_id == number)
-        .values(send_slot_at=slot + 1 / place.rules.messages_per_second)
-    )
+    place.numbers.inbound[number] += 1
 
 
 def _chats_with_same_text(place: Place, chat: chats.Chat, text: str | None) -> dict[int, str]:

@@ -13,7 +13,7 @@ from rasa_coexistence.ledger import dialects, inbox, people, syncs
 from rasa_coexistence.ledger.bubbles import apply_status
 from rasa_coexistence.ledger.filing import Place, business_number
 from rasa_coexistence.ledger.inbox import plain
-from rasa_coexistence.ledger.schema import contacts, messages, numbers
+from rasa_coexistence.ledger.schema import contacts, messages
 from rasa_coexistence.records import SyncState
 
 _RANK = {None: 0, "pending": 1, "sent": 2, "delivered": 3, "read": 4, "played": 5}
@@ -56,11 +56,7 @@ def file_contacts(place: Place, changes: Sequence[ContactChange]) -> None:
         dialects.bulk_upsert(
             place.connection, contacts, _CONTACT_COLUMNS, list(newest.values()), key=2, newer="changed_at"
         )
-        place.connection.execute(
-            numbers.update()
-            .where(numbers.c.phone_number_id == number)
-            .values(last_phone_activity_at=place.now)
-        )
+        place.numbers.phone_was_active.add(number)
         _count_contacts(place, number, len(its_changes))
 
 

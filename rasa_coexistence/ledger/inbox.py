@@ -14,7 +14,6 @@ from rasa_coexistence.ledger import dialects
 from rasa_coexistence.ledger.schema import inbox, inbox_threads, set_aside
 
 LIVE, HISTORY = "live", "history"
-_LIVE_LOCK = 1
 
 
 class Body(Struct, frozen=True, kw_only=True):
@@ -44,7 +43,7 @@ def oldest(connection: Any, lane: str, *, now: float, limit: int) -> list[Body]:
     Reading is one short transaction, not a lease: when its process dies the database lets go at once, and
     two replicas cannot file the messages of one customer in the wrong order.
     """
-    dialects.serialize(connection, _LIVE_LOCK)
+    dialects.serialize(connection, dialects.MANY)
     return peek(connection, lane, now=now, limit=limit)
 
 
@@ -56,6 +55,7 @@ def peek(connection: Any, lane: str, *, now: float, limit: int = 1) -> list[Body
 
 def lock(connection: Any, inbox_id: int) -> Body | None:
     """Return a body that nobody else goes on reading before this transaction ends; None when it is read."""
+    dialects.serialize(connection, dialects.MANY)
     statement = dialects.for_update(sa.select(inbox).where(inbox.c.id == inbox_id))
     row = connection.execute(statement).first()
     return None if row is None else _body(row)

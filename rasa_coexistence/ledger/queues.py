@@ -66,6 +66,7 @@ def claim(
 
 def renew(connection: Any, owner: str, *, now: float) -> None:
     """Keep all leases of a process for another while."""
+    dialects.serialize(connection, dialects.MANY)
     for queue in (TALK, SEND):
         _due, lease, until = _columns(queue)
         # A lease that ran out is not taken back: somebody may have begun to work on what it guarded.
@@ -102,6 +103,7 @@ def release(connection: Any, lease: Lease, *, due_at: float | None) -> None:
 
 def release_all(connection: Any, owner: str, *, now: float) -> None:
     """Let go of all that a process held, to be done by whoever comes next."""
+    dialects.serialize(connection, dialects.MANY)
     for queue in (TALK, SEND):
         due, held, until = _columns(queue)
         connection.execute(

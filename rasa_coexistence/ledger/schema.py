@@ -285,7 +285,7 @@ SCHEMA_VERSION = len(UPGRADES)
 
 def upgrade(connection: Any) -> None:
     """Bring the tables to this package's version; raise SchemaTooNew when a newer one wrote them."""
-    dialects.serialize(connection, 0)
+    dialects.serialize(connection, dialects.UPGRADE)
     schema_version.create(connection, checkfirst=True)
     found = connection.execute(sa.select(schema_version.c.version)).scalar() or 0
     if found > SCHEMA_VERSION:
