@@ -50,7 +50,7 @@ _CAPTION_KEYS = ("caption", "title", "text", "alt")
 class Media(Struct, frozen=True, kw_only=True):
     """A file to send: by ``link`` or by Meta's ``id``, never both."""
 
-    kind: str  # image, video, audio, document; link for a web page
+    kind: str  # image, video, audio, document; link for what can only be said: a web page, a local path
     link: str | None = None
     id: str | None = None
     filename: str | None = None  # of a document
@@ -58,7 +58,7 @@ class Media(Struct, frozen=True, kw_only=True):
 
 
 def read_media(value: Any, *, hint: str | None = None) -> Media | None:
-    """Read an image or attachment of a response; None if it names no file that Meta could fetch."""
+    """Read an image or attachment of a response; None if it is in no shape that we know."""
     if isinstance(value, str):
         return _build({}, value.strip(), hint)
     if not isinstance(value, Mapping):
@@ -109,7 +109,9 @@ def _build(fields: Mapping[str, Any], place: str, hint: str | None) -> Media | N
         kind = kind_of("", mime_type=mime_type, hint=hint)
         kind = "document" if kind == "link" else kind
         return Media(kind=kind, id=place, filename=_named(kind, filename), caption=caption)
-    return None
+    if place.lower().startswith("data:"):  # the bytes themselves: nothing to read
+        place = f"[{_BY_HINT.get(hint or '', 'document')}]"
+    return Media(kind="link", link=place or None, caption=caption) if place or caption else None
 
 
 def _named(kind: str, filename: str | None) -> str | None:

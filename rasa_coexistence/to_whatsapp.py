@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from rasa_coexistence import text_limits
 from rasa_coexistence.bubbles import Bubble, as_json, as_words, media_bubbles, text_bubbles
 from rasa_coexistence.choices import LIST_BUTTON, Choice, choice_bubbles, read_choices
@@ -94,22 +96,11 @@ def _file(value: Any, *, hint: str | None) -> Iterator[Bubble]:
         yield from _said(payload)
         return
     media = read_media(value, hint=hint)
-    if media is not None:
-        yield from media_bubbles(_with_formatted_caption(media))
-    elif isinstance(value, str) and value.lstrip().lower().startswith("data:"):
-        yield from text_bubbles(f"[{hint or 'document'}]")  # the bytes themselves are nothing to read
-    else:
+    if media is None:
         yield from text_bubbles(as_words(value))
-
-
-def _with_formatted_caption(media: Media) -> Media:
-    return Media(
-        kind=media.kind,
-        link=media.link,
-        id=media.id,
-        filename=media.filename,
-        caption=None if media.caption is None else whatsapp_text(media.caption),
-    )
+    else:
+        caption = media.caption and whatsapp_text(media.caption)
+        yield from media_bubbles(structs.replace(media, caption=caption))
 
 
 def _element(element: Any) -> Iterator[Bubble]:
@@ -120,8 +111,9 @@ def _element(element: Any) -> Iterator[Bubble]:
     choices = read_choices(element.get("buttons"))
     text = _card_text(element, choices)
     image = read_media(element.get("image_url"), hint="image")
-    if image is None:
-        text = "\n".join(filter(None, [text, as_words(element.get("image_url"))]))
+    if image is None or image.kind == "link":
+        shown = as_words(element.get("image_url")) if image is None else image.link
+        text = "\n".join(filter(None, [text, shown]))
         yield from choice_bubbles(text, choices) if choices else text_bubbles(text)
     elif not choices:
         yield from media_bubbles(Media(kind=image.kind, link=image.link, id=image.id, caption=text or None))
