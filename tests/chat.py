@@ -7,6 +7,7 @@ from typing import Any
 from rasa_coexistence.events import JSON, Content
 from rasa_coexistence.records import StoredMessage
 from rasa_coexistence.to_rasa import history_events
+from rasa_coexistence.tracker_stores.contract import History
 
 CONTACT = {"wa_id": "5217715268513", "user_id": None, "username": None, "name": "Ana"}
 NUMBER = "845237608662425"
@@ -54,3 +55,28 @@ def said(events: list[JSON]) -> list[JSON]:
 def shape(events: list[JSON]) -> list[str]:
     """Return names of actions, texts of messages, types of the rest."""
     return [event.get("name") or event.get("text") or event["event"] for event in events]
+
+
+def imported(sender_id: str, messages: list[StoredMessage]) -> History:
+    """Return a history that minds the first live event."""
+    return History(
+        sender_id=sender_id,
+        make_events=lambda first_live_at: history_events(
+            messages,
+            contact=CONTACT,
+            phone_number_id=NUMBER,
+            session_expiration_seconds=HOUR,
+            first_live_at=first_live_at,
+        ),
+    )
+
+
+ANA, BEN = "5217715268513", "5215550000001"
+LIVE = NOON + 100 * HOUR
+CHAT = [
+    message("wamid.A", NOON),
+    message("wamid.B", NOON + 60, from_business=True, text="ñandú 😀"),
+    message("wamid.C", NOON + 5 * HOUR),
+    message("wamid.D", NOON + 5 * HOUR + 30, from_business=True),
+    message("wamid.E", NOON + 30 * HOUR, edited_text="before"),
+]

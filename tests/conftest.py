@@ -1,0 +1,46 @@
+"""Databases that tests share: servers live as long as the session, what is in them as long as a test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import servers
+import sqlalchemy as sa
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Run a PostgreSQL server; the URL is that of its maintenance database."""
+    with servers.running_postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """Give the URL of a database of the test's own, empty."""
+    name = f"test_{uuid.uuid4().hex}"
+    maintenance = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with maintenance.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield sa.engine.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    with maintenance.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[int]:
+    """Run a Redis server and give its port."""
+    with servers.running_redis() as port:
+        yield port
+
+
+@pytest.fixture
+def redis_port(redis_server: int) -> int:
+    """Give the port of a Redis server that holds nothing."""
+    import redis
+
+    with redis.Redis(port=redis_server) as client:
+        client.flushall()
+    return redis_server
