@@ -88,7 +88,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = None
     app_id: Annotated[str | None, values.meta_id] = None
     config_id: Annotated[str | None, values.meta_id] = None
-    admin_token: Annotated[Secret | None, values.admin_token, "make up at least 8 characters"] = None
+    admin_token: Annotated[Secret | None, values.admin_token, "make up a long text that nobody can guess"] = (
+        None
+    )
     encryption_key: Annotated[tuple[Secret, ...] | None, values.fernet_keys, values.MAKE_A_KEY] = None
     graph_url: Annotated[str, values.url] = "https://graph.facebook.com"
     graph_version: Annotated[str, values.graph_version] = "v26.0"

@@ -85,7 +85,6 @@ REFUSED = {
     "token as true": ("access_token", True, "must be text"),
     "variable in quotes": ("access_token", "${TOKEN}", "${TOKEN} was not filled in"),
     "phone number for its id": ("phone_number_id", "+52 1 771 724", "Meta's id"),
-    "admin_token too short": ("admin_token", "admin", "at least 8"),
     "admin_token no header can carry": ("admin_token", "contraseña larga", "ASCII"),
     "no Fernet key": ("encryption_key", "secret", "Fernet.generate_key"),
     "graph_url without scheme": ("graph_url", "graph.facebook.com", "https://"),
