@@ -82,7 +82,7 @@ def until_undisturbed(attempt: Callable[[Argument], bool], argument: Argument) -
 
 
 def first_live_time(events: Iterable[JSON]) -> float | None:
-    """Return the earliest time of an event that is not history; what Rasa would take for now does not count."""
+    """Return the earliest time of what is not history; zero, which Rasa takes for now, does not count."""
     times = (event.get("timestamp") for event in events if not is_history(event))
     return min((float(time) for time in times if time is not None and time > 0), default=None)
 
