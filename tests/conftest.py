@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import servers
 import sqlalchemy as sa
+
+pytest_plugins = ["rasa_fixtures"]  # trained bots
+from ledgers import Books
+
+from rasa_coexistence.ledger.database import Database
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +50,20 @@ def redis_port(redis_server: int) -> int:
     with redis.Redis(port=redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of an empty database, of each kind that a ledger can be in."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    return str(request.getfixturevalue("postgres_database"))
+
+
+@pytest.fixture
+async def books(ledger_url: str) -> AsyncIterator[Books]:
+    """Open a ledger of each kind."""
+    database = Database(ledger_url)
+    database.open()
+    yield Books(database)
+    await database.close()

@@ -114,12 +114,16 @@ def release_all(connection: Any, owner: str, *, now: float) -> None:
 
 
 def wake(connection: Any, queue: str, conversation_ids: Sequence[int], *, at: float) -> None:
-    """Make conversations due at a time, or leave them if they are due sooner."""
-    due = _columns(queue)[0]
+    """Make conversations due at a time, or leave them if they are due sooner.
+
+    One that is being worked on gets the new time in any case: its due time is the end of the first lease,
+    which a long visit leaves behind, and ``release`` would take that for no news.
+    """
+    due, _lease, until = _columns(queue)
     for ids in dialects.in_slices(conversation_ids):
         connection.execute(
             conversations.update()
-            .where(conversations.c.id.in_(ids), sa.or_(due.is_(None), due > at))
+            .where(conversations.c.id.in_(ids), sa.or_(due.is_(None), due > at, until.isnot(None)))
             .values({due.name: at})
         )
 
