@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from rasa_coexistence import sending, takeover
 from rasa_coexistence.events import JSON, ContactIds, Content
-from rasa_coexistence.graph import GraphClient
-from rasa_coexistence.graph_answers import Receipt
-from rasa_coexistence.graph_errors import GraphError, Verdict, retry_delay
+from rasa_coexistence.graph.answers import Receipt
+from rasa_coexistence.graph.client import GraphClient
+from rasa_coexistence.graph.errors import GraphError, Verdict, retry_delay
 from rasa_coexistence.ledger import bubbles, chats, filing, message_rows, people, queues
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database

@@ -13,7 +13,7 @@ import structlog
 from rasa_coexistence import identity, takeover
 from rasa_coexistence.errors import LedgerUnavailable
 from rasa_coexistence.from_whatsapp import scan
-from rasa_coexistence.graph import GraphClient
+from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.ledger import inbox, syncs
 from rasa_coexistence.ledger.database import Database, Urgency

@@ -11,7 +11,6 @@ from typing import Any
 import structlog
 from rasa.core.channels.channel import OutputChannel
 
-from rasa_coexistence import bubbles as outgoing
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.events import JSON
 from rasa_coexistence.ledger import bubbles, chats, queues
@@ -20,6 +19,7 @@ from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.records import BubbleState
 from rasa_coexistence.to_rasa import INPUT_CHANNEL
 from rasa_coexistence.to_whatsapp import bodies
+from rasa_coexistence.to_whatsapp import bubbles as outgoing
 
 log = structlog.get_logger(__name__)
 

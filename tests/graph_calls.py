@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from rasa_coexistence.graph import NUMBER_FIELDS, GraphClient
-from rasa_coexistence.graph_errors import GraphError
+from rasa_coexistence.graph.client import NUMBER_FIELDS, GraphClient
+from rasa_coexistence.graph.errors import GraphError
 
 TOKEN = "EAAtokenThatNobodyMaySee123"
 SECRET = "appsecretThatNobodyMaySee"

@@ -23,9 +23,9 @@ from graph_calls import (
     serving,
 )
 
-from rasa_coexistence.graph import GraphClient
-from rasa_coexistence.graph_answers import read_app_subscriptions, read_token_facts
-from rasa_coexistence.graph_errors import Verdict
+from rasa_coexistence.graph.answers import read_app_subscriptions, read_token_facts
+from rasa_coexistence.graph.client import GraphClient
+from rasa_coexistence.graph.errors import Verdict
 
 
 @pytest.mark.parametrize("name", REQUESTS)

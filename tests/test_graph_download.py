@@ -10,9 +10,9 @@ from aioresponses import aioresponses
 from graph_calls import TOKEN, client_for, error_of, serving, talking_tcp
 from yarl import URL
 
-from rasa_coexistence.graph import GraphClient
-from rasa_coexistence.graph_download import is_trusted
-from rasa_coexistence.graph_errors import Verdict
+from rasa_coexistence.graph.client import GraphClient
+from rasa_coexistence.graph.download import is_trusted
+from rasa_coexistence.graph.errors import Verdict
 
 
 async def collect(client: GraphClient, url: str, **limits: int) -> bytes:

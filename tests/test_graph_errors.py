@@ -8,8 +8,8 @@ import pytest
 from aioresponses import aioresponses
 from graph_calls import META, client_for, error_of, send
 
-from rasa_coexistence.graph_codes import RULES
-from rasa_coexistence.graph_errors import GraphError, Verdict, retry_delay, verdict_of
+from rasa_coexistence.graph.codes import RULES
+from rasa_coexistence.graph.errors import GraphError, Verdict, retry_delay, verdict_of
 
 VERDICTS = {
     Verdict.STOP_NUMBER: [0, 190, 3, 10, 131005, 200, 219, 299, 33, 368, 131031, 131037, 131042],

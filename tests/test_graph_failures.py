@@ -32,7 +32,7 @@ from graph_calls import (
     talking_tcp,
 )
 
-from rasa_coexistence.graph_errors import GraphError, Verdict, retry_delay
+from rasa_coexistence.graph.errors import GraphError, Verdict, retry_delay
 
 
 async def test_refused_connection_proves_that_nothing_left() -> None:

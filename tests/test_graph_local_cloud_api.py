@@ -8,8 +8,8 @@ import pytest
 from cloud_api import running_simulator
 from graph_calls import client_for, error_of
 
-from rasa_coexistence.graph import GraphClient
-from rasa_coexistence.graph_errors import GraphError, Verdict
+from rasa_coexistence.graph.client import GraphClient
+from rasa_coexistence.graph.errors import GraphError, Verdict
 from rasa_coexistence.simulator import FailureKind, Number, Simulator
 from rasa_coexistence.to_whatsapp import bodies
 

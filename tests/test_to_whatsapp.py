@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from rasa_coexistence import text_limits
-from rasa_coexistence.bubbles import as_json, reply_ids
-from rasa_coexistence.choices import POINTER
-from rasa_coexistence.markdown import whatsapp_text
-from rasa_coexistence.media_kinds import kind_of
 from rasa_coexistence.simulator.limits import check_body
-from rasa_coexistence.to_whatsapp import bodies, template_body
+from rasa_coexistence.to_whatsapp import bodies, template_body, text_limits
+from rasa_coexistence.to_whatsapp.bubbles import as_json, reply_ids
+from rasa_coexistence.to_whatsapp.choices import POINTER
+from rasa_coexistence.to_whatsapp.markdown import whatsapp_text
+from rasa_coexistence.to_whatsapp.media_kinds import kind_of
 
 CASES = sorted((Path(__file__).parent / "responses").glob("*.json"))
 FAMILY = "👨‍👩‍👧‍👦"

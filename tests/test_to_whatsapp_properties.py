@@ -11,10 +11,10 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rasa_coexistence.bubbles import Bubble, as_json, reply_ids
 from rasa_coexistence.simulator.limits import check_body
-from rasa_coexistence.text_limits import clean, is_blank, split, width
 from rasa_coexistence.to_whatsapp import bodies
+from rasa_coexistence.to_whatsapp.bubbles import Bubble, as_json, reply_ids
+from rasa_coexistence.to_whatsapp.text_limits import clean, is_blank, split, width
 
 FRAGMENTS = [
     "hola ",

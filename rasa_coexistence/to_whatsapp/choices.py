@@ -13,10 +13,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from rasa_coexistence import text_limits
-from rasa_coexistence.bubbles import Bubble, as_words, text_bubbles
 from rasa_coexistence.events import JSON
-from rasa_coexistence.media_kinds import is_web_address
+from rasa_coexistence.to_whatsapp import text_limits
+from rasa_coexistence.to_whatsapp.bubbles import Bubble, as_words, text_bubbles
+from rasa_coexistence.to_whatsapp.media_kinds import is_web_address
 
 LIST_BUTTON = "Menu"  # opens a list: a word that most languages share
 POINTER = "👇"  # WhatsApp wants words above buttons even where the domain has none

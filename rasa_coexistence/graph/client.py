@@ -8,9 +8,9 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
-from rasa_coexistence import graph_answers, graph_download
 from rasa_coexistence.events import JSON
-from rasa_coexistence.graph_answers import (
+from rasa_coexistence.graph import answers, download
+from rasa_coexistence.graph.answers import (
     AppSubscription,
     BusinessToken,
     MediaUrl,
@@ -19,9 +19,9 @@ from rasa_coexistence.graph_answers import (
     SubscribedApp,
     TokenFacts,
 )
-from rasa_coexistence.graph_download import Download
-from rasa_coexistence.graph_errors import GraphError, Verdict
-from rasa_coexistence.graph_transport import Transport, segment
+from rasa_coexistence.graph.download import Download
+from rasa_coexistence.graph.errors import GraphError, Verdict
+from rasa_coexistence.graph.transport import Transport, segment
 
 NUMBER_FIELDS = "id,display_phone_number,verified_name,is_on_biz_app,platform_type,quality_rating,status"
 LARGEST_MEDIA = 100 * 1024 * 1024  # what a customer may send
@@ -57,7 +57,7 @@ class GraphClient:
             token=access_token,
             body={"messaging_product": "whatsapp", **body},
         )
-        return _expect(graph_answers.read_receipt(answer), repeatable=False)
+        return _expect(answers.read_receipt(answer), repeatable=False)
 
     async def mark_read(
         self, phone_number_id: str, wamid: str, *, access_token: str, typing: bool = False
@@ -86,13 +86,13 @@ class GraphClient:
             query={"phone_number_id": phone_number_id} if phone_number_id else None,
             repeatable=True,
         )
-        return _expect(graph_answers.read_media_url(answer), repeatable=True)
+        return _expect(answers.read_media_url(answer), repeatable=True)
 
     def download(
         self, url: str, *, access_token: str, most_bytes: int = LARGEST_MEDIA
     ) -> AbstractAsyncContextManager[Download]:
         """Open a file for reading in pieces; the token goes to Meta's hosts and ``graph_url`` only."""
-        return graph_download.download(
+        return download.download(
             self._transport, url, access_token=access_token, graph_url=self._graph_url, most_bytes=most_bytes
         )
 
@@ -104,7 +104,7 @@ class GraphClient:
             query={"client_id": app_id, "client_secret": app_secret, "code": code},
             secrets=[app_secret, code],
         )
-        return _expect(graph_answers.read_business_token(answer), repeatable=False)
+        return _expect(answers.read_business_token(answer), repeatable=False)
 
     async def debug_token(self, token: str, app_id: str, app_secret: str) -> TokenFacts:
         """Ask what a token may do and until when."""
@@ -116,7 +116,7 @@ class GraphClient:
             repeatable=True,
             secrets=[token, app_secret],
         )
-        return _expect(graph_answers.read_token_facts(answer), repeatable=True)
+        return _expect(answers.read_token_facts(answer), repeatable=True)
 
     async def phone_numbers(self, waba_id: str, *, access_token: str) -> list[PhoneNumber]:
         """List the numbers of a WABA, the first hundred."""
@@ -127,7 +127,7 @@ class GraphClient:
             query={"fields": NUMBER_FIELDS, "limit": _NUMBERS_A_PAGE},
             repeatable=True,
         )
-        return _expect(graph_answers.read_phone_numbers(answer), repeatable=True)
+        return _expect(answers.read_phone_numbers(answer), repeatable=True)
 
     async def number(
         self, phone_number_id: str, *, access_token: str, fields: str = NUMBER_FIELDS
@@ -140,7 +140,7 @@ class GraphClient:
             query={"fields": fields},
             repeatable=True,
         )
-        return _expect(graph_answers.read_phone_number(answer), repeatable=True)
+        return _expect(answers.read_phone_number(answer), repeatable=True)
 
     async def subscribe_app(
         self,
@@ -169,7 +169,7 @@ class GraphClient:
             token=access_token,
             repeatable=True,
         )
-        return _expect(graph_answers.read_subscribed_apps(answer), repeatable=True)
+        return _expect(answers.read_subscribed_apps(answer), repeatable=True)
 
     async def app_subscriptions(self, app_id: str, app_secret: str) -> list[AppSubscription]:
         """List the webhook fields that the app asked for."""
@@ -180,7 +180,7 @@ class GraphClient:
             repeatable=True,
             secrets=[app_secret],
         )
-        return _expect(graph_answers.read_app_subscriptions(answer), repeatable=True)
+        return _expect(answers.read_app_subscriptions(answer), repeatable=True)
 
     async def request_sync(self, phone_number_id: str, sync_type: str, *, access_token: str) -> str | None:
         """Ask for ``history`` or ``smb_app_state_sync``, which Meta gives once; return its request id if any.

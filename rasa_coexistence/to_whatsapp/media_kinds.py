@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
-from rasa_coexistence.text_limits import FILENAME, clean, is_blank, one_line, shorten
+from rasa_coexistence.to_whatsapp.text_limits import FILENAME, clean, is_blank, one_line, shorten
 
 _BY_MIME = {
     "image/jpeg": "image",

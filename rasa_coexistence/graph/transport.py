@@ -14,8 +14,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from rasa_coexistence import __version__
 from rasa_coexistence.events import JSON
-from rasa_coexistence.graph_answers import read_object
-from rasa_coexistence.graph_errors import GraphError, Verdict
+from rasa_coexistence.graph.answers import read_object
+from rasa_coexistence.graph.errors import GraphError, Verdict
 
 # All that aiohttp, asyncio, ssl and the decoders raise; being cancelled is none of it.
 FAILURES = (

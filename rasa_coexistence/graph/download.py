@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import aiohttp
 from yarl import URL
 
-from rasa_coexistence.graph_answers import read_object
-from rasa_coexistence.graph_errors import GraphError, Verdict
-from rasa_coexistence.graph_transport import FAILURES, Transport, bearer, failure
+from rasa_coexistence.graph.answers import read_object
+from rasa_coexistence.graph.errors import GraphError, Verdict
+from rasa_coexistence.graph.transport import FAILURES, Transport, bearer, failure
 
 _META_HOSTS = ("facebook.com", "fbcdn.net", "fbsbx.com")
 _REDIRECTS = (301, 302, 303, 307, 308)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rasa_coexistence import text_limits
-from rasa_coexistence.bubbles import Bubble, readable
 from rasa_coexistence.events import JSON
+from rasa_coexistence.to_whatsapp import text_limits
+from rasa_coexistence.to_whatsapp.bubbles import Bubble, readable
 
 _FILLED_IN = {"messaging_product", "recipient_type", "to", "recipient", "biz_opaque_callback_data"}
 _KINDS = (

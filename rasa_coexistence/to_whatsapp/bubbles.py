@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from rasa_coexistence import text_limits
 from rasa_coexistence.events import JSON
-from rasa_coexistence.media_kinds import Media
+from rasa_coexistence.to_whatsapp import text_limits
+from rasa_coexistence.to_whatsapp.media_kinds import Media
 
 _DEEPEST = 32  # levels of nesting that a response may have
 _INTEGERS = 2**63

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from rasa_coexistence.errors import CoexistenceError
-from rasa_coexistence.graph_codes import RULES, Verdict, is_permission
+from rasa_coexistence.graph.codes import RULES, Verdict, is_permission
 
 __all__ = ["GraphError", "Verdict", "retry_delay", "verdict_of"]
 
