@@ -52,13 +52,14 @@ class Worker:
         self._quiet_seconds = quiet_seconds
         self._imports_history = imports_history
         self._clock = clock
-        self._owner = queues.new_owner()
+        self._owner = ""
         self._news = {name: asyncio.Event() for name in ("live", "history", queues.TALK, queues.SEND)}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = threading.Event()
 
     def start(self) -> None:
         """Start the loops in the running event loop."""
+        self._owner = queues.new_owner()  # not before: Sanic's workers are forks of one process
         for loop in (
             self._forever("live", self._read_live),
             self._forever("history", self._read_or_import),
