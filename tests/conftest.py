@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import servers
 import sqlalchemy as sa
-
-pytest_plugins = ["rasa_fixtures"]  # trained bots
 from ledgers import Books
 
 from rasa_coexistence.ledger.database import Database
+
+pytest_plugins = ["rasa_fixtures"]  # trained bots
 
 
 @pytest.fixture(scope="session")
