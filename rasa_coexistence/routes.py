@@ -1,36 +1,15 @@
-"""What Meta, scripts and browsers see; Sanic's types stay in here."""
+"""What Meta, scripts and browsers see; Sanic's types stay in here and in ``answering``."""
 
 from __future__ import annotations
-
-import hmac
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from typing import Any
 
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, json, text
 
-from rasa_coexistence.errors import BadRequest, BadSignature, LedgerUnavailable
+from rasa_coexistence.answering import answering, failure, for_admins, is_admin, read_body, same
+from rasa_coexistence.errors import BadRequest
 from rasa_coexistence.ledger import syncs
 from rasa_coexistence.service import Service
 from rasa_coexistence.signature import check_signature
-
-LARGEST_BODY = 16 * 1024 * 1024  # bytes; Meta sends up to 3 MB
-
-Handler = Callable[..., Awaitable[HTTPResponse]]
-
-
-class TooLarge(BadRequest):
-    """A body is larger than any webhook of Meta's."""
-
-
-# Our errors and their answers, the narrowest first.
-ANSWERS: tuple[tuple[type[Exception], int, str], ...] = (
-    (BadSignature, 401, "unauthorized"),
-    (TooLarge, 413, "too_large"),
-    (BadRequest, 400, "bad_request"),
-    (LedgerUnavailable, 503, "unavailable"),
-)
 
 
 def blueprint(service: Service) -> Blueprint:
@@ -48,7 +27,7 @@ def _meta_routes(routes: Blueprint, service: Service) -> None:
     async def verification(request: Request) -> HTTPResponse:
         given = request.args.get("hub.verify_token") or ""
         subscribes = request.args.get("hub.mode") == "subscribe"
-        if subscribes and _same(given, service.settings.verify_token):
+        if subscribes and same(given, service.settings.verify_token):
             return text(request.args.get("hub.challenge") or "")
         return failure(403, "forbidden", "hub.verify_token is not the verify_token of credentials.yml")
 
@@ -87,64 +66,3 @@ def _sync_routes(routes: Blueprint, service: Service) -> None:
         return json(status)
 
     routes.add_route(for_admins(service)(sync_status), "/api/sync/status", methods=["GET"])
-
-
-def answering(handler: Handler) -> Handler:
-    """Turn our errors into answers."""
-
-    @wraps(handler)
-    async def answer(request: Request, *args: Any, **kwargs: Any) -> HTTPResponse:
-        try:
-            return await handler(request, *args, **kwargs)
-        except tuple(kind for kind, _status, _code in ANSWERS) as error:
-            status, code = next((status, code) for kind, status, code in ANSWERS if isinstance(error, kind))
-            return failure(status, code, str(error))
-
-    return answer
-
-
-def for_admins(service: Service) -> Callable[[Handler], Handler]:
-    """Let in only who knows the admin token; without one in the settings the route does not exist."""
-
-    def protect(handler: Handler) -> Handler:
-        @wraps(handler)
-        async def answer(request: Request, *args: Any, **kwargs: Any) -> HTTPResponse:
-            if service.settings.admin_token is None:
-                return failure(404, "not_found", "set admin_token in credentials.yml to use this")
-            if not is_admin(request, service):
-                return failure(401, "unauthorized", "send Authorization: Bearer <admin_token>")
-            return await answering(handler)(request, *args, **kwargs)
-
-        return answer
-
-    return protect
-
-
-def is_admin(request: Request, service: Service) -> bool:
-    """Tell whether a request carries the admin token."""
-    kind, _, given = request.headers.get("authorization", "").partition(" ")
-    wanted = service.settings.admin_token
-    return wanted is not None and kind.lower() == "bearer" and _same(given.strip(), wanted)
-
-
-async def read_body(request: Request) -> bytes:
-    """Return a request's body; raise TooLarge before more than the limit is in memory."""
-    too_large = TooLarge(f"the body has more than {LARGEST_BODY // (1024 * 1024)} MiB")
-    announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > LARGEST_BODY:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream:
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise too_large
-    return bytes(body)
-
-
-def failure(status: int, code: str, message: str) -> HTTPResponse:
-    """Return an error as all routes tell it."""
-    return json({"error": {"code": code, "message": message}}, status=status)
-
-
-def _same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(), wanted.encode())
