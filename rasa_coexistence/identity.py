@@ -20,6 +20,8 @@ _LONGEST_INNER_ID = 64
 _LONGEST_PHONE = 20  # E.164 allows 15 digits; leave room for what people type
 _LONGEST_ID = 150
 
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
+
 # A wamid is a Thrift struct: the chat (a nested struct: its name, a kind), whether we wrote it, the id.
 _AFTER_CHAT = re.compile(rb"\x15.\x00([\x11\x12])\x18", re.DOTALL)
 
@@ -114,10 +116,12 @@ def identifies(alias: str) -> bool:
 
 def _anatomy(wamid: str) -> tuple[bool, str] | None:
     """Return (written by the business, inner id) of a wamid that can be decoded."""
-    encoded = wamid.removeprefix("wamid.").translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
+    encoded = wamid.removeprefix("wamid.").replace("-", "+").replace("_", "/").rstrip("=")
+    if _NOT_BASE64.search(encoded):
+        return None  # the decoder would step over it
     try:
-        packed = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError):
+        packed = binascii.a2b_base64(encoded + "=" * (-len(encoded) % 4))
+    except binascii.Error:
         return None
     if not packed.startswith(b"\x1c\x18"):
         return None
@@ -133,6 +137,9 @@ def _anatomy(wamid: str) -> tuple[bool, str] | None:
 
 def _counted(packed: bytes, position: int) -> tuple[bytes, int]:
     """Return the string whose length stands at ``position``, and where it ends."""
+    if position < len(packed) and packed[position] < 0x80:  # nearly always
+        end = position + 1 + packed[position]
+        return packed[position + 1 : end], end
     length = shift = 0
     while position < len(packed) and shift < 21:
         byte = packed[position]
