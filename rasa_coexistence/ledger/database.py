@@ -23,6 +23,11 @@ T = TypeVar("T")
 Work = Callable[..., T]  # (connection, *args, **kwargs) -> T
 log = structlog.get_logger(__name__)
 
+TRIES = 5  # of a transaction that others get in the way of
+_COLLISIONS = ("40001", "40P01")  # PostgreSQL: could not serialize, deadlock
+# What says nothing about our statement: gone, locked, full, read-only after a fail-over.
+_OF_THE_DATABASE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
+
 
 class Urgency(IntEnum):
     """Which transaction goes first when several wait."""
@@ -62,8 +67,9 @@ class Database:
 
     def open(self) -> None:
         """Create or upgrade the tables and start the writers; raise SchemaTooNew or LedgerUnavailable."""
-        with _database_errors(), self.engine.connect() as connection, connection.begin():
-            schema.upgrade(connection)
+        self.write_here(schema.upgrade)
+        if self._writers:
+            return  # opened before, when what came next could not be done
         for number in range(1 if self.is_sqlite else 6):
             writer = threading.Thread(
                 target=self._write_until_closed, name=f"ledger-write-{number}", daemon=True
@@ -97,9 +103,20 @@ class Database:
         return result
 
     def write_here(self, work: Work[T], *args: Any, **kwargs: Any) -> T:
-        """Run one durable transaction in the calling thread, which is not the event loop's."""
-        with _database_errors(), self.engine.connect() as connection, connection.begin():
-            return work(connection, *args, **kwargs)
+        """Run one durable transaction in the calling thread, which is not the event loop's.
+
+        One that another transaction got in the way of runs again, from its beginning.
+        """
+        tries = 0
+        with _database_errors():
+            while True:
+                tries += 1
+                try:
+                    with self.engine.connect() as connection, connection.begin():
+                        return work(connection, *args, **kwargs)
+                except sa.exc.DBAPIError as error:
+                    if tries == TRIES or not _another_was_first(error):
+                        raise
 
     async def read(self, work: Work[T], *args: Any, **kwargs: Any) -> T:
         """Run ``work(connection, *args, **kwargs)``, which must not write, beside the writers."""
@@ -141,9 +158,9 @@ class Database:
     def _commit(self, jobs: Sequence[_Job]) -> list[Any]:
         """Run all jobs in one transaction; an outcome is a value or the exception to raise."""
         try:
+            if len(jobs) == 1:
+                return [_Value(self.write_here(jobs[0].work))]
             with _database_errors(), self.engine.connect() as connection, connection.begin():
-                if len(jobs) == 1:
-                    return [_Value(jobs[0].work(connection))]
                 return [_run_in_savepoint(connection, job) for job in jobs]
         except BaseException as error:
             if len(jobs) == 1 or isinstance(error, LedgerUnavailable):
@@ -179,11 +196,18 @@ def _deliver(answer: asyncio.Future[Any], outcome: Any) -> None:
         answer.set_exception(outcome)
 
 
+def _another_was_first(error: sa.exc.DBAPIError) -> bool:
+    """Tell whether a transaction failed only since another wrote the same rows at the same time."""
+    return isinstance(error, sa.exc.IntegrityError) or getattr(error.orig, "pgcode", None) in _COLLISIONS
+
+
 @contextlib.contextmanager
 def _database_errors() -> Iterator[None]:
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+        if not (isinstance(error, _OF_THE_DATABASE) or getattr(error, "connection_invalidated", False)):
+            raise
         log.warning("ledger.unavailable", error=type(error.__cause__ or error).__name__)
         raise LedgerUnavailable(
             f"the database of database_url cannot be used now: {error.__cause__ or error}"

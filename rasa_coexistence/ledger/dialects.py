@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,10 +53,14 @@ def bulk_upsert(
     rows: Sequence[tuple[Any, ...]],
     *,
     key: int,
+    kept: int = 0,
     newer: str,
 ) -> None:
-    """Insert many rows; one with the same key, the first columns, is replaced unless it is newer."""
-    changes = ", ".join(f"{column} = excluded.{column}" for column in columns[key:])
+    """Insert many rows; one with the same key, the first columns, is replaced unless it is newer.
+
+    The ``kept`` columns after the key stay what they were.
+    """
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns[key + kept :])
     conflict = (
         f"ON CONFLICT ({', '.join(columns[:key])}) DO UPDATE SET {changes} "
         f"WHERE {table.name}.{newer} <= excluded.{newer}"
@@ -73,10 +78,10 @@ def _bulk(
         marks = ", ".join("?" * len(columns))
         connection.exec_driver_sql(f"{into} ({marks}) {conflict}", list(rows))
         return
-    from psycopg2.extras import execute_values
-
-    with connection.connection.cursor() as cursor:
-        execute_values(cursor, f"{into} %s {conflict}", rows, page_size=1000)
+    row = f"({', '.join(['%s'] * len(columns))})"
+    for page in in_slices(rows, 1000):  # as one statement: psycopg2's executemany makes one of each row
+        values = ", ".join([row] * len(page))
+        connection.exec_driver_sql(f"{into} {values} {conflict}", tuple(chain.from_iterable(page)))
 
 
 def for_update(statement: Any, *, skip_locked: bool = False) -> Any:
