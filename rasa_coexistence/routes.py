@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sanic import Blueprint, Request
-from sanic.response import HTTPResponse, json, text
+from sanic.response import HTTPResponse, json, raw, text
 
+from rasa_coexistence import metrics
 from rasa_coexistence.answering import answering, failure, for_admins, is_admin, read_body, same
 from rasa_coexistence.errors import BadRequest
 from rasa_coexistence.ledger import syncs
@@ -65,4 +66,9 @@ def _sync_routes(routes: Blueprint, service: Service) -> None:
             return failure(404, "not_found", f"no number with the phone_number_id {number} is known here")
         return json(status)
 
+    async def prometheus(_request: Request) -> HTTPResponse:
+        counted = await service.database.read(metrics.count_rows)
+        return raw(metrics.exposition(counted), content_type=metrics.CONTENT_TYPE)
+
     routes.add_route(for_admins(service)(sync_status), "/api/sync/status", methods=["GET"])
+    routes.add_route(for_admins(service)(prometheus), "/metrics", methods=["GET"])
