@@ -54,9 +54,32 @@ class NumberState(str, Enum):
 
     CONNECTED = "connected"
     OFFBOARDED = "offboarded"  # comes back by itself: nothing is sent until then
-    REMOVED = "removed"  # only a new sign-up brings it back
-    RESTRICTED = "restricted"
+    RESTRICTED = "restricted"  # Meta limits what it may begin; answers still go
+    BLOCKED = "blocked"  # restricted so far that answers wait, too
     BANNED = "banned"
+    REMOVED = "removed"  # only a new sign-up brings it back
+    DELETED = "deleted"  # likewise
+
+
+class OnboardingState(str, Enum):
+    """How far the onboarding of a number is."""
+
+    RUNNING = "running"  # goes on by itself, perhaps after a wait
+    CHOOSING = "choosing"  # the account has several numbers: a person says which
+    DONE = "done"
+    FAILED = "failed"  # begin anew
+
+
+class StepState(str, Enum):
+    """What became of one step of an onboarding."""
+
+    BEGUN = "begun"  # written down; found so after a crash, nobody knows whether it was made
+    DONE = "done"
+    NOT_MADE = "not_made"  # proof that nothing was done: it may be made again
+    REFUSED = "refused"  # Meta said no; made again only if a person asks for it
+    FINAL = "final"  # Meta said no for good
+    UNKNOWN = "unknown"  # no clear answer; webhooks will tell
+    SKIPPED = "skipped"  # not needed, or made in an earlier onboarding that still counts
 
 
 class Takeover(Struct, frozen=True, kw_only=True):
@@ -64,8 +87,9 @@ class Takeover(Struct, frozen=True, kw_only=True):
 
     mode: str = "bot"  # bot | timed | hold
     until: float | None = None  # end of a timed one, or of a hold that was given one
+    since: float | None = None
     reason: str | None = None  # phone, history, api, console, cli, hold_keyword, handoff, number
-    wamid: str | None = None  # of the echo that caused it
+    wamid: str | None = None  # of the echo that caused it, or cause of the turn that handed off
     wants_person: bool = False  # the bot asked for somebody
 
 

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from rasa_coexistence import takeover
 from rasa_coexistence.events import Content
-from rasa_coexistence.ledger import dialects, message_rows
+from rasa_coexistence.ledger import address_book, dialects, message_rows
 from rasa_coexistence.ledger.queues import SEND, TALK, wake
-from rasa_coexistence.ledger.schema import aliases, contacts, conversations, messages, numbers
+from rasa_coexistence.ledger.schema import conversations, messages, numbers
 from rasa_coexistence.records import MessageState, StoredMessage, Takeover
 
 NUMBER_HOLD = "number"  # reason of a takeover that comes from the whole number
@@ -65,16 +65,7 @@ _CHAT = (
         numbers.c.hold,
         numbers.c.hold_until,
         numbers.c.send_slot_at,
-        sa.select(sa.func.max(contacts.c.full_name))
-        .select_from(contacts.join(aliases, aliases.c.alias == contacts.c.alias))
-        .where(
-            aliases.c.conversation_id == conversations.c.id,
-            aliases.c.phone_number_id == contacts.c.phone_number_id,
-            contacts.c.phone_number_id == conversations.c.phone_number_id,
-            contacts.c.removed.is_(False),
-        )
-        .scalar_subquery()
-        .label("address_book_name"),
+        address_book.name_of_conversation().label("address_book_name"),
     )
     .select_from(conversations)
     .outerjoin(numbers, numbers.c.phone_number_id == conversations.c.phone_number_id)

@@ -1,4 +1,4 @@
-"""File what is neither said nor typed: statuses, contacts, changed ids, account news."""
+"""File what is neither said nor typed: statuses, contacts, changed ids, faults."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rasa_coexistence import identity
 from rasa_coexistence.events import AccountFault, ContactChange, IdentityChange, StatusChange, Unreadable
-from rasa_coexistence.ledger import dialects, inbox, people, syncs
+from rasa_coexistence.ledger import address_book, inbox, people, syncs
 from rasa_coexistence.ledger.bubbles import apply_status
 from rasa_coexistence.ledger.filing import Place, business_number
-from rasa_coexistence.ledger.inbox import plain
-from rasa_coexistence.ledger.schema import contacts, messages
+from rasa_coexistence.ledger.schema import messages
 from rasa_coexistence.records import SyncState
 
 _RANK = {None: 0, "pending": 1, "sent": 2, "delivered": 3, "read": 4, "played": 5}
@@ -37,45 +35,21 @@ def file_status(place: Place, event: StatusChange) -> None:
 
 
 def file_contacts(place: Place, changes: Sequence[ContactChange]) -> None:
-    """Keep the owner's names for customers; the newest by its own time wins. They make no conversations."""
+    """Keep the owner's names for customers. They make no conversations."""
     by_number: dict[str, list[ContactChange]] = {}
     for change in changes:
         by_number.setdefault(business_number(place, change.number), []).append(change)
     for number, its_changes in by_number.items():
-        newest: dict[str, tuple[Any, ...]] = {}
-        for change in its_changes:
-            changed_at = change.at or place.received_at
-            for alias in identity.aliases(change.contact):
-                if alias not in newest or newest[alias][-1] <= changed_at:
-                    names = (
-                        plain(change.full_name),
-                        plain(change.first_name),
-                        plain(change.contact.username),
-                    )
-                    newest[alias] = (number, alias[:160], *names, change.removed, changed_at)
-        dialects.bulk_upsert(
-            place.connection, contacts, _CONTACT_COLUMNS, list(newest.values()), key=2, newer="changed_at"
-        )
+        address_book.keep(place.connection, number, its_changes, received_at=place.received_at)
         place.numbers.phone_was_active.add(number)
         _count_contacts(place, number, len(its_changes))
-
-
-_CONTACT_COLUMNS = (
-    "phone_number_id",
-    "alias",
-    "full_name",
-    "first_name",
-    "username",
-    "removed",
-    "changed_at",
-)
 
 
 def _count_contacts(place: Place, number: str, received: int) -> None:
     known = syncs.row(place.connection, number, syncs.CONTACTS)
     values: dict[str, Any] = {"received": known.received + received, "last_chunk_at": place.received_at}
     if known.state != SyncState.COMPLETED.value:
-        values |= {"state": SyncState.COMPLETED.value, "completed_at": place.now}
+        values |= {"state": SyncState.COMPLETED.value, "completed_at": place.now, "error": None}
     syncs.update(place.connection, number, syncs.CONTACTS, **values)
 
 

@@ -8,14 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from rasa_coexistence.errors import SchemaTooNew
-from rasa_coexistence.ledger import dialects
-
-metadata = sa.MetaData()
-
-Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite numbers only INTEGER keys by itself
-Bytes = sa.LargeBinary
-Time = sa.Float(53)  # Unix seconds, UTC
-
+from rasa_coexistence.ledger import dialects, schema_jobs, schema_onboarding
+from rasa_coexistence.ledger.columns import Bytes, Id, Time, metadata
 
 schema_version = sa.Table(
     "coexistence_schema",
@@ -67,9 +61,14 @@ numbers = sa.Table(
     sa.Column("state", sa.String(16), nullable=False, default="connected"),  # records.NumberState
     sa.Column("state_reason", sa.Text),
     sa.Column("state_changed_at", Time),  # Meta's time of the event that changed it
+    sa.Column("state_until", Time),  # when a restriction ends by itself
     sa.Column("access_token", sa.Text),  # Fernet; NULL: the one of credentials.yml
     sa.Column("token_expires_at", Time),
+    sa.Column("onboarding", sa.String(64)),  # the one whose syncs count; NULL: none, or it was undone
     sa.Column("onboarded_at", Time),
+    sa.Column("check_due_at", Time),  # when to ask Meta how the number is
+    sa.Column("checked_at", Time),
+    sa.Column("warned_at", Time),  # of the phone app being silent
     sa.Column("last_phone_activity_at", Time),  # an echo or contact change: the app is alive
     sa.Column("hold", sa.Boolean, nullable=False, default=False),  # "bot off now" for the whole number
     sa.Column("hold_until", Time),
@@ -93,11 +92,15 @@ conversations = sa.Table(
     # who may speak: records.Takeover
     sa.Column("takeover", sa.String(8), nullable=False, default="bot"),  # bot | timed | hold
     sa.Column("takeover_until", Time),
+    sa.Column("takeover_since", Time),
     sa.Column("takeover_reason", sa.String(32)),
     sa.Column("takeover_wamid", sa.Text),  # the echo that caused it
-    sa.Column("takeover_before", sa.Text),  # JSON: what to go back to if that echo proves to be our own
+    sa.Column(
+        "takeover_before", sa.Text
+    ),  # JSON: who had it before the phone, should no echo prove a person's
     sa.Column("wants_person", sa.Boolean, nullable=False, default=False),
     sa.Column("tracker_paused", sa.Boolean, nullable=False, default=False),  # what Rasa was told last
+    sa.Column("resumes", sa.Integer, nullable=False, default=0),  # how often the bot went on; names each time
     sa.Column("handed_back_at", Time),  # echoes older than this do not take the chat again
     # times that decide
     sa.Column("last_customer_at", Time),  # live inbound only: opens the 24-hour window
@@ -143,8 +146,10 @@ contacts = sa.Table(
     sa.Column("full_name", sa.Text),
     sa.Column("first_name", sa.Text),
     sa.Column("username", sa.Text),
+    sa.Column("same_as", sa.String(160), nullable=False),  # the first alias given with this one: one person
     sa.Column("removed", sa.Boolean, nullable=False, default=False),
     sa.Column("changed_at", Time, nullable=False),  # the item's own time: older changes are ignored
+    sa.Index("coexistence_contacts_person", "phone_number_id", "same_as"),
 )
 
 # One row a message, whichever door it came through.
@@ -168,6 +173,7 @@ messages = sa.Table(
     sa.Column("status", sa.String(12)),
     sa.Column("edited_text", sa.Text),  # the text before an edit
     sa.Column("revoked", sa.Boolean, nullable=False, default=False),
+    sa.Column("by_person", sa.Boolean),  # from the phone: typed, not made by the app, and no keyword
     sa.Index("coexistence_messages_wamid", "phone_number_id", "wamid", unique=True),
     sa.Index("coexistence_messages_inner", "conversation_id", "inner_id"),
     sa.Index("coexistence_messages_queue", "conversation_id", "state", "id"),
@@ -185,7 +191,7 @@ outbox = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("conversation_id", Id, nullable=False),
-    sa.Column("cause", sa.String(255), nullable=False),  # wamid, or a new id for a reminder or resume
+    sa.Column("cause", sa.String(1200), nullable=False),  # wamid, or a new id for a reminder or resume
     sa.Column("ordinal", sa.Integer, nullable=False),
     sa.Column("body", sa.Text, nullable=False),  # JSON for POST /messages, less recipient and callback data
     sa.Column("text", sa.Text),  # what a person would read
@@ -197,6 +203,7 @@ outbox = sa.Table(
     sa.Column("not_before", Time, nullable=False, default=0.0),
     sa.Column("created_at", Time, nullable=False),
     sa.Column("changed_at", Time, nullable=False),
+    sa.Column("marked", sa.Boolean, nullable=False, default=False),  # the tracker knows that it was held back
     sa.UniqueConstraint("conversation_id", "cause", "ordinal", name="coexistence_outbox_bubble"),
     sa.Index("coexistence_outbox_queue", "conversation_id", "state", "id"),
     sa.Index("coexistence_outbox_wamid", "wamid"),
@@ -242,40 +249,10 @@ chunks = sa.Table(
     sa.Column("received_at", Time, nullable=False),
 )
 
-# Each step of onboarding, written before it is made; one try of a step that Meta allows once.
-steps = sa.Table(
-    "coexistence_steps",
-    metadata,
-    sa.Column("id", Id, primary_key=True, autoincrement=True),
-    sa.Column("phone_number_id", sa.String(64), nullable=False),
-    sa.Column("onboarding", sa.String(64), nullable=False),  # one id a sign-up
-    sa.Column("step", sa.String(32), nullable=False),
-    sa.Column("state", sa.String(12), nullable=False),  # begun | done | failed | unknown
-    sa.Column("outcome", sa.Text),
-    sa.Column("begun_at", Time, nullable=False),
-    sa.Column("ended_at", Time),
-    sa.UniqueConstraint("phone_number_id", "onboarding", "step", name="coexistence_steps_once"),
-)
-
-# What the command line and the API ask of the server.
-jobs = sa.Table(
-    "coexistence_jobs",
-    metadata,
-    sa.Column("id", Id, primary_key=True, autoincrement=True),
-    sa.Column("kind", sa.String(16), nullable=False),
-    sa.Column("conversation_id", Id),
-    sa.Column("phone_number_id", sa.String(64)),
-    sa.Column("arguments", sa.Text, nullable=False),  # JSON
-    sa.Column("state", sa.String(8), nullable=False),  # waiting | done | failed
-    sa.Column("outcome", sa.Text),
-    sa.Column("created_at", Time, nullable=False),
-    sa.Column("ended_at", Time),
-    sa.Index("coexistence_jobs_waiting", "state", "conversation_id"),
-)
-
 
 def _create_all(connection: Any) -> None:
-    metadata.create_all(connection)
+    for tables in (metadata, schema_jobs.metadata, schema_onboarding.metadata):  # one and the same
+        tables.create_all(connection)
 
 
 # UPGRADES[n] brings a database from version n to n + 1. Add at the end; never change one that was released.
