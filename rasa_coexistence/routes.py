@@ -9,6 +9,7 @@ from rasa_coexistence import metrics
 from rasa_coexistence.answering import answering, failure, for_admins, is_admin, read_body, same
 from rasa_coexistence.errors import BadRequest
 from rasa_coexistence.ledger import syncs
+from rasa_coexistence.routes_media import add_media_routes
 from rasa_coexistence.service import Service
 from rasa_coexistence.signature import check_signature
 
@@ -18,6 +19,7 @@ def blueprint(service: Service) -> Blueprint:
     routes = Blueprint("rasa_coexistence")
     _meta_routes(routes, service)
     _sync_routes(routes, service)
+    add_media_routes(routes, service)
     return routes
 
 

@@ -18,6 +18,7 @@ from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.ledger import inbox, syncs
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.ledger.filing import FilingRules
+from rasa_coexistence.media import MediaFiles
 from rasa_coexistence.outbox import Outbox
 from rasa_coexistence.rasa_bridge import RasaBridge
 from rasa_coexistence.reading import Reader
@@ -45,6 +46,7 @@ class Service:
         self.bridge = RasaBridge(agent)
         self.graph = GraphClient(graph_url=settings.graph_url, graph_version=settings.graph_version)
         self.tokens = Tokens(self.database, settings)
+        self.media = MediaFiles(self.database, self.graph, self.tokens.of)
         rules = takeover_rules(settings)
         self._reader = Reader(self.database, filing_rules(settings), clock)
         history = HistoryImport(self.database, self.bridge, self._reader, settings, clock)

@@ -81,7 +81,7 @@ async def _open(transport: Transport, url: str, token: str, graph_url: URL) -> a
 
 
 async def _get(transport: Transport, place: URL, token: str) -> aiohttp.ClientResponse:
-    headers = bearer(token)
+    headers = bearer(token) | {"Accept-Encoding": "identity"}  # its size, as announced, is what arrives
     idle_seconds = transport.timeout.total
     timeout = aiohttp.ClientTimeout(
         total=_TOTAL_SECONDS, connect=transport.timeout.connect, sock_read=idle_seconds
