@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from rasa_coexistence.simulator import webhooks
@@ -75,7 +74,7 @@ class Simulator:
         self.old_chats: dict[str, Sequence[Webhook]] = {}  # phone_number_id -> what a history request brings
         self.address_books: dict[str, Sequence[Person]] = {}
         self.server = GraphServer(self)
-        self._changes: set[asyncio.Event] = set()
+        self._changes: set[asyncio.Future[None]] = set()
 
     @property
     def url(self) -> str:
@@ -188,13 +187,22 @@ class Simulator:
             left = end - loop.time()
             if left <= 0:
                 raise TimeoutError("the simulator waited in vain")
-            change = asyncio.Event()
+            # Not wait_for: Python 3.10's forgets that it was cancelled when the change comes just then.
+            change: asyncio.Future[None] = loop.create_future()
             self._changes.add(change)
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(change.wait(), min(left, 0.5))
-            self._changes.discard(change)
+            alarm = loop.call_later(min(left, 0.5), self._wake, change)
+            try:
+                await change
+            finally:
+                alarm.cancel()
+                self._changes.discard(change)
 
     def changed(self) -> None:
         """Wake whoever waits for something."""
         for change in self._changes:
-            change.set()
+            self._wake(change)
+
+    @staticmethod
+    def _wake(change: asyncio.Future[None]) -> None:
+        if not change.done():
+            change.set_result(None)
