@@ -6,7 +6,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from rasa_coexistence.events import Content
+from rasa_coexistence.events import JSON, Content
 
 
 class MessageState(str, Enum):
@@ -108,3 +108,4 @@ class StoredMessage(Struct, frozen=True, kw_only=True):
     content: Content | None = None  # None: plain text, all said in ``text``
     edited_text: str | None = None  # the text before an edit
     revoked: bool = False
+    parse: JSON | None = None  # what NLU made of ``text``, where old messages are parsed
