@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from rasa_coexistence import media_links
 from rasa_coexistence.events import JSON, Content
-from rasa_coexistence.ledger import bubbles, chats
+from rasa_coexistence.ledger import chats, offers
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.rasa_bridge import RasaBridge
 from rasa_coexistence.records import StoredMessage
 from rasa_coexistence.settings import Settings
-from rasa_coexistence.to_rasa import message_metadata
+from rasa_coexistence.to_rasa import message_metadata, role_of
 
-REPLIES = frozenset({"interactive", "button"})  # types whose text is the id of something that we offered
+_NUMBER = re.compile(r"\s*#?\s*(\d{1,3})\s*[.)]?\s*")
+_KEYCAP = str.maketrans("", "", "\ufe0f\u20e3")  # makes an emoji of a digit
 
 
 class Speech(Struct, frozen=True, kw_only=True):
@@ -29,24 +33,57 @@ class Speech(Struct, frozen=True, kw_only=True):
 
 
 async def speech_of(
-    database: Database, bridge: RasaBridge, settings: Settings, chat: Chat, message: StoredMessage
+    database: Database,
+    bridge: RasaBridge,
+    settings: Settings,
+    chat: Chat,
+    message: StoredMessage,
+    *,
+    now: float,
 ) -> Speech:
     """Return what Rasa hears of a message."""
-    content = message.content or Content(type=message.type, text=message.text)
+    content = _with_link(message, settings, now)
     metadata = message_metadata(
-        message, source="live", phone_number_id=chat.phone_number_id, contact=chat.contact
+        replace(message, content=content),
+        source="live",
+        phone_number_id=chat.phone_number_id,
+        contact=chat.contact,
     )
     await _add_quoted_text(database, chat, metadata)
-    text, typed = message.text or f"[{message.type}]", True
-    if content.type in REPLIES and not content.typed:
-        payload = await database.read(bubbles.payload_of, chat.id, text)
-        text, typed = (text, True) if payload is None else (payload, False)
+    text = message.text or f"[{message.type}]"
+    payload = await _chosen(database, chat, message, content)
+    if payload is not None and content.type == "text":
+        metadata["label"] = text  # the number that was typed
     return Speech(
         wamid=message.wamid,
-        text=text,
-        typed=typed and not settings.allow_typed_intents,
+        text=text if payload is None else payload,
+        typed=payload is None and not settings.allow_typed_intents,
         metadata={"whatsapp": metadata},
-        parse_data=_as_intent(bridge, content, text),
+        parse_data=_as_intent(bridge, content, text) if payload is None else None,
+    )
+
+
+def _with_link(message: StoredMessage, settings: Settings, now: float) -> Content:
+    content = message.content or Content(type=message.type, text=message.text)
+    fields = media_links.with_link(
+        content.fields,
+        base_url=settings.base_url,
+        message_id=message.id,
+        app_secrets=settings.app_secrets,
+        now=now,
+    )
+    return replace(content, fields=fields)
+
+
+async def _chosen(database: Database, chat: Chat, message: StoredMessage, content: Content) -> str | None:
+    """Return the payload of what the customer chose; None when they chose nothing that we offered."""
+    if not content.typed and "reply" in content.fields:
+        return await database.read(offers.payload_of, chat.id, message.text or "")
+    typed = _NUMBER.fullmatch((message.text or "").translate(_KEYCAP))
+    if content.type != "text" or typed is None:
+        return None
+    return await database.read(
+        offers.payload_of_number, chat.id, int(typed.group(1)), typed_at=message.received_at
     )
 
 
@@ -73,8 +110,6 @@ def _entities(content: Content) -> dict[str, Any]:
             entities |= {f"{group}_id" if key == "id" else key: inner for key, inner in value.items()}
         else:
             entities[group] = value
-    if content.typed and content.text:
-        entities.setdefault("caption", content.text)
     return {name: value for name, value in entities.items() if value is not None}
 
 
@@ -83,6 +118,6 @@ async def _add_quoted_text(database: Database, chat: Chat, metadata: JSON) -> No
     if not isinstance(context, dict) or not isinstance(context.get("id"), str):
         return
     quoted = await database.read(chats.quoted, chat.phone_number_id, chat.id, context["id"])
-    if quoted is not None:
-        who = "business" if quoted.from_business else "customer"
-        metadata["context"] = {**context, "text": quoted.text, "role": who}
+    if quoted is not None and not quoted.revoked:
+        text = quoted.text if quoted.text is not None else f"[{quoted.type}]"
+        metadata["context"] = {**context, "text": text, "role": role_of(quoted)}

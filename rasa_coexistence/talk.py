@@ -88,7 +88,7 @@ class Talk:
         """Take one live message to Rasa: a turn, or a line in the log while a person has the conversation."""
         now = self._clock()
         person = chat.person_has_it(now)
-        speech = await speech_of(self._database, self._bridge, self._settings, chat, message)
+        speech = await speech_of(self._database, self._bridge, self._settings, chat, message, now=now)
         turn, channel = self._turn(lease, message.wamid)
         try:
             async with self._bridge.opened(chat.sender_id) as tracker:

@@ -104,7 +104,7 @@ def chat_context(messages: Sequence[StoredMessage], limit: int) -> list[JSON]:
         (message for message in messages if message.type not in NEVER_SAID), unreadable_times=True
     )
     return [
-        {"role": _role(message), "text": _text(message), "timestamp": _moment(message)}
+        {"role": role_of(message), "text": _text(message), "timestamp": _moment(message)}
         for message in (said[-limit:] if limit > 0 else [])
     ]
 
@@ -236,7 +236,8 @@ def _text(message: StoredMessage) -> str:
     return message.text if message.text is not None else f"[{message.type}]"
 
 
-def _role(message: StoredMessage) -> str:
+def role_of(message: StoredMessage) -> str:
+    """Return who said something: customer, business or bot."""
     if not message.from_business:
         return "customer"
     return "bot" if message.source == "bot" else "business"

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from rasa_coexistence.events import JSON, StatusChange
-from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger import dialects, offers
 from rasa_coexistence.ledger.inbox import plain
 from rasa_coexistence.ledger.queues import SEND, wake
-from rasa_coexistence.ledger.schema import conversations, outbox, payloads
+from rasa_coexistence.ledger.schema import conversations, outbox
 from rasa_coexistence.records import BubbleState
 
 CALLBACK_PREFIX = "rasa-coexistence"
@@ -72,8 +72,9 @@ def write(
             "changed_at": now,
         }
         connection.execute(dialects.insert(connection, outbox).values(**values).on_conflict_do_nothing())
-        for button_id, payload in draft.payloads.items():
-            _remember_payload(connection, conversation_id, button_id, payload, now)
+        if draft.payloads:
+            outbox_id = _id_of(connection, conversation_id, cause, draft.ordinal)
+            offers.remember(connection, conversation_id, outbox_id, draft.payloads, now=now)
     if state is BubbleState.QUEUED and drafts:
         wake(connection, SEND, [conversation_id], at=now)
 
@@ -113,28 +114,6 @@ def move(connection: Any, outbox_id: int, state: BubbleState, *, now: float, **v
     connection.execute(statement.values(state=state.value, changed_at=now, **values))
 
 
-def hold_back_all(connection: Any, conversation_id: int, reason: str, *, now: float) -> int:
-    """Keep all that has not left: a person has the conversation. Return how many bubbles that were."""
-    changed = connection.execute(
-        outbox.update()
-        .where(outbox.c.conversation_id == conversation_id, outbox.c.state == BubbleState.QUEUED.value)
-        .values(state=BubbleState.HELD_BACK.value, reason=reason, changed_at=now)
-    )
-    return int(changed.rowcount)
-
-
-def held_back_of(connection: Any, conversation_id: int, cause: str) -> dict[int, str]:
-    """Return which ordinals of a cause were held back, and why."""
-    rows = connection.execute(
-        sa.select(outbox.c.ordinal, outbox.c.reason).where(
-            outbox.c.conversation_id == conversation_id,
-            outbox.c.cause == cause,
-            outbox.c.state == BubbleState.HELD_BACK.value,
-        )
-    )
-    return {row.ordinal: row.reason for row in rows}
-
-
 def get(connection: Any, outbox_id: int) -> Any:
     """Return an outgoing message."""
     return connection.execute(sa.select(outbox).where(outbox.c.id == outbox_id)).one()
@@ -161,42 +140,28 @@ def callback_data(outbox_id: int, cause: str) -> str:
     return f"{CALLBACK_PREFIX}:{outbox_id}:{hashlib.sha256(cause.encode()).hexdigest()[:12]}"
 
 
-def apply_status(connection: Any, phone_number_id: str, event: StatusChange, *, now: float) -> None:
-    """Move a bubble forward by Meta's status; the first may be the proof that an unanswered try arrived."""
+def apply_status(connection: Any, phone_number_id: str, event: StatusChange, *, now: float) -> Any:
+    """Move a bubble forward by Meta's status; the first may be the proof that an unanswered try arrived.
+
+    Return the bubble's row as it was before, None when nothing moved.
+    """
     row = _by_wamid(connection, phone_number_id, event.wamid) or _by_callback(connection, event.callback_data)
     if row is None or event.status not in _RANK or _RANK.get(row.state, 9) >= _RANK[event.status]:
-        return
+        return None
     error = event.errors[0] if event.errors else {}
     values: dict[str, Any] = {"wamid": event.wamid}
     if event.status == BubbleState.FAILED.value:
         values |= {"code": error.get("code"), "reason": plain(_sentence(error))}
     move(connection, row.id, BubbleState(event.status), now=now, **values)
     wake(connection, SEND, [row.conversation_id], at=now)
+    return row
 
 
-def payload_of(connection: Any, conversation_id: int, button_id: str) -> str | None:
-    """Return the payload that the domain had for a button we sent, or None when we never sent it."""
-    statement = sa.select(payloads.c.payload).where(
-        payloads.c.conversation_id == conversation_id, payloads.c.button_id == button_id
+def _id_of(connection: Any, conversation_id: int, cause: str, ordinal: int) -> int:
+    statement = sa.select(outbox.c.id).where(
+        outbox.c.conversation_id == conversation_id, outbox.c.cause == cause, outbox.c.ordinal == ordinal
     )
-    found: str | None = connection.execute(statement).scalar()
-    return found
-
-
-def _remember_payload(
-    connection: Any, conversation_id: int, button_id: str, payload: str, now: float
-) -> None:
-    values = {
-        "conversation_id": conversation_id,
-        "button_id": button_id,
-        "payload": payload,
-        "created_at": now,
-    }
-    statement = dialects.insert(connection, payloads).values(**values)
-    update = {"payload": payload, "created_at": now}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["conversation_id", "button_id"], set_=update)
-    )
+    return int(connection.execute(statement).scalar_one())
 
 
 def _by_wamid(connection: Any, phone_number_id: str, wamid: str) -> Any:

@@ -24,7 +24,7 @@ NUMBER_ID = "#"  # and a number: leads from the number of a choice in a numbered
 SHORT_ID = "id:"  # and a digest: stands for a payload that cannot be an id
 _LINK_BUTTONS = 3  # more would be a flood of messages: then they are links in the text
 _LONGEST_URL = 2000
-_RESERVED = re.compile(rf"{SHORT_ID}|{NUMBER_ID}\d+$")
+_RESERVED = re.compile(rf"{SHORT_ID}|{NUMBER_ID}\d")
 _LEADS_AWAY = ("web_url", "phone_number")
 
 
