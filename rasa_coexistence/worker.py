@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from rasa_coexistence.errors import LeaseLost, LedgerUnavailable, Postponed
+from rasa_coexistence.faults import fault
 from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.ledger import dialects, queues, syncs
 from rasa_coexistence.ledger.database import Database, Urgency
@@ -98,8 +99,8 @@ class Worker:
             except (LedgerUnavailable, Postponed) as error:
                 log.warning("worker.waits", loop=name, reason=type(error).__name__)
                 pause = RETRY_SECONDS
-            except Exception:  # a loop that ends would be a bot that is silent for ever
-                log.exception("worker.step_failed", loop=name)
+            except Exception as error:  # a loop that ends would be a bot that is silent for ever
+                log.error("worker.step_failed", loop=name, **fault(error))
                 pause = RETRY_SECONDS
             if pause:
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -167,8 +168,8 @@ class Worker:
             due_at = self._clock() + error.retry_in_seconds
         except LedgerUnavailable:
             due_at = self._clock() + RETRY_SECONDS
-        except Exception:
-            log.exception("worker.visit_failed", queue=queue, conversation=lease.conversation_id)
+        except Exception as error:
+            log.error("worker.visit_failed", queue=queue, conversation=lease.conversation_id, **fault(error))
             due_at = self._clock() + RETRY_SECONDS
         with contextlib.suppress(LedgerUnavailable):  # then the lease runs out by itself
             await self._database.write(queues.release, lease, due_at=due_at)
