@@ -24,5 +24,5 @@ def context_slots(
         "whatsapp_returning_customer": bool(before),
         "whatsapp_days_since_last_contact": None
         if last_at is None
-        else max(now - last_at, 0.0) / DAY_SECONDS,
+        else round(max(now - last_at, 0.0) / DAY_SECONDS, 2),
     }

@@ -10,6 +10,7 @@ import structlog
 
 from rasa_coexistence.errors import Postponed
 from rasa_coexistence.events import JSON
+from rasa_coexistence.faults import fault
 from rasa_coexistence.ledger import chats, dialects, people, queues
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database, Urgency
@@ -89,8 +90,8 @@ class HistoryImport:
             except Postponed:
                 raise
             except Exception as error:  # each store has exceptions of its own
-                log.warning("history.tracker_store_failed", error=type(error).__name__)
-                raise Postponed(f"the tracker store did not take the history: {error}") from error
+                log.warning("history.tracker_store_failed", **fault(error))
+                raise Postponed("the tracker store did not take the history") from error
         counts = {chat.id: len(messages.get(chat.id, [])) for chat in found}
         await self._database.write(chats.count_imported, counts, urgency=Urgency.BULK)
 

@@ -18,6 +18,7 @@ from rasa.shared.data import TrainingType
 
 from rasa_coexistence.errors import Postponed
 from rasa_coexistence.events import JSON
+from rasa_coexistence.faults import fault
 from rasa_coexistence.to_rasa import INPUT_CHANNEL, is_history
 from rasa_coexistence.tracker_stores import HistoryImporter, importer_for
 
@@ -252,8 +253,8 @@ def _postponing(what: str) -> Any:
     try:
         yield
     except Exception as error:
-        log.warning("rasa.tracker_store_failed", what=what, error=type(error).__name__)
-        raise Postponed(f"{what}: {error}") from error
+        log.warning("rasa.tracker_store_failed", what=what, **fault(error))
+        raise Postponed(f"{what}: {type(error).__name__}") from error
 
 
 def _facts(event: Event) -> JSON:
