@@ -53,17 +53,12 @@ def peek(connection: Any, lane: str, *, now: float, limit: int = 1) -> list[Body
     return [_body(row) for row in connection.execute(statement.order_by(inbox.c.id).limit(limit))]
 
 
-def lock(connection: Any, inbox_id: int) -> Body | None:
-    """Return a body that nobody else goes on reading before this transaction ends; None when it is read."""
+def lock(connection: Any, inbox_id: int) -> int | None:
+    """Return how far a body is read, by nobody else until this transaction ends; None when it is done."""
     dialects.serialize(connection, dialects.MANY)
-    statement = dialects.for_update(sa.select(inbox).where(inbox.c.id == inbox_id))
-    row = connection.execute(statement).first()
-    return None if row is None else _body(row)
-
-
-def exists(connection: Any, inbox_id: int) -> bool:
-    """Tell whether a body has not been read to its end."""
-    return connection.execute(sa.select(inbox.c.id).where(inbox.c.id == inbox_id)).first() is not None
+    statement = dialects.for_update(sa.select(inbox.c.position).where(inbox.c.id == inbox_id))
+    position: int | None = connection.execute(statement).scalar()
+    return position
 
 
 def with_thread(connection: Any, aliases: Iterable[str]) -> list[Body]:

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
 from rasa_coexistence import identity
-from rasa_coexistence.events import JSON, Content
+from rasa_coexistence.events import JSON, Content, HistoryMessage
 from rasa_coexistence.ledger import dialects
 from rasa_coexistence.ledger.inbox import plain
 from rasa_coexistence.ledger.schema import messages
 from rasa_coexistence.records import MessageState
 
-COLUMNS = (
-    "phone_number_id",
-    "conversation_id",
-    "wamid",
-    "inner_id",
-    "from_business",
-    "source",
-    "state",
-    "type",
-    "text",
-    "content",
-    "raw",
-    "sent_at",
-    "received_at",
-    "status",
-    "revoked",
-)
 EARLY_MEDIA = "early_media"  # status of a media follow-up whose placeholder has not come yet
+PLACEHOLDER = "media_placeholder"  # type of an old message whose media come apart
+
+
+class Line(NamedTuple):
+    """What is written of one old message, whosever it is; the fields are columns."""
+
+    wamid: str
+    inner_id: str | None
+    from_business: bool
+    type: str
+    text: str | None
+    content: str | None
+    raw: str | None
+    sent_at: float | None
+    status: str | None
+    source: str = "history"
+    state: str = MessageState.KEPT.value
+    revoked: bool = False
 
 
 def find(
@@ -84,7 +84,7 @@ def insert(
         "phone_number_id": phone_number_id,
         "conversation_id": conversation_id,
         "wamid": wamid,
-        "inner_id": inner_id(wamid),
+        "inner_id": identity.inner_id(wamid),
         "from_business": from_business,
         "source": source,
         "state": state.value,
@@ -95,9 +95,26 @@ def insert(
     return dialects.insert_returning_id(connection, messages, values | said(content))
 
 
-def insert_many(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Write new messages, each a tuple of ``COLUMNS``; those that exist stay as they are."""
-    dialects.bulk_insert(connection, messages, COLUMNS, rows)
+def line(message: HistoryMessage) -> Line:
+    """Return what is to be written of an old message."""
+    content = encoded(message.content)
+    return Line(
+        message.wamid,
+        identity.inner_id(message.wamid),
+        message.from_business,
+        message.content.type[:32],
+        plain(message.content.text),
+        content,
+        None if content is None else plain(msgspec.json.encode(message.raw).decode()),
+        message.sent_at,
+        message.status,
+    )
+
+
+def insert_lines(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Write old messages, each number, conversation, time of arrival and Line; what exists stays."""
+    columns = ("phone_number_id", "conversation_id", "received_at", *Line._fields)
+    dialects.bulk_insert(connection, messages, columns, rows)
 
 
 def change(connection: Any, message_id: int, **values: Any) -> None:
@@ -124,10 +141,3 @@ def encoded(content: Content) -> str | None:
     ):
         return None
     return plain(msgspec.json.encode(content).decode())
-
-
-@lru_cache(maxsize=4096)  # asked for twice: is it known, and to write it down
-def inner_id(wamid: str) -> str | None:
-    """Return the part of a wamid that the same message's other wamid shares."""
-    inner = identity.inner_id(wamid)
-    return None if inner is None else inner[:64]

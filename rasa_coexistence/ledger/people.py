@@ -15,6 +15,7 @@ from rasa_coexistence.ledger.inbox import plain
 from rasa_coexistence.ledger.schema import aliases, conversations, messages
 
 SenderId = Callable[[str, str], str]  # (phone_number_id, contact) -> Rasa's conversation id
+LEARNT = ("wa_id", "user_id", "username", "name")  # what a conversation's row takes over from ContactIds
 
 
 class SenderIdTaken(LedgerError):
@@ -101,8 +102,7 @@ def _may_be(row: Any, contact: ContactIds) -> bool:
 def _create(
     connection: Any, phone_number_id: str, contact: ContactIds, now: float, sender_id: SenderId
 ) -> int:
-    name = contact.wa_id or contact.user_id or contact.parent_user_id or ""
-    rasa_id = sender_id(phone_number_id, name)
+    rasa_id = sender_id(phone_number_id, name_of(contact))
     taken = connection.execute(
         sa.select(conversations.c.id, conversations.c.phone_number_id).where(
             conversations.c.sender_id == rasa_id
@@ -119,6 +119,11 @@ def _create(
     return int(taken.id)
 
 
+def name_of(contact: ContactIds) -> str:
+    """Return the id by which a customer goes for ever, if this is the first that is heard of them."""
+    return contact.wa_id or contact.user_id or contact.parent_user_id or ""
+
+
 def learn(connection: Any, phone_number_id: str, conversation_id: int, contact: ContactIds) -> None:
     """Let these ids lead to a conversation, unless they lead to another already."""
     _learn(connection, phone_number_id, conversation_id, contact, identity.aliases(contact))
@@ -130,7 +135,7 @@ def _learn(
     if known_as:
         rows = [(phone_number_id, alias[:160], conversation_id) for alias in known_as]
         dialects.bulk_insert(connection, aliases, ("phone_number_id", "alias", "conversation_id"), rows)
-    given = {key: plain(getattr(contact, key)) for key in ("wa_id", "user_id", "username", "name")}
+    given = {key: plain(getattr(contact, key)) for key in LEARNT}
     news = {key: value for key, value in given.items() if value}
     if news:
         differs = sa.or_(*(conversations.c[key].is_distinct_from(value) for key, value in news.items()))

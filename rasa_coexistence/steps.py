@@ -1,0 +1,117 @@
+"""Cut what a webhook says into steps that are filed, or set aside, one by one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, cast
+
+from msgspec import Struct
+
+from rasa_coexistence import events, identity
+from rasa_coexistence.from_whatsapp import read_webhook
+from rasa_coexistence.ledger import filing, filing_account, filing_history, filing_rest
+from rasa_coexistence.ledger.filing import Place
+from rasa_coexistence.ledger.filing_threads import OldChat, file_old_chats, old_chat
+
+THREAD_PART = 500  # messages of one step; a body that is half read counts on it to stay
+CONTACTS = 2000  # of the address book, filed together
+CONTACTS_WEIGHT = 100
+
+# Each of our words, and who files it; contacts come by the thousand and are filed together.
+FILE_EACH: dict[type, Callable[[Place, Any], None]] = {
+    events.CustomerMessage: filing.file_customer_message,
+    events.PhoneEcho: filing.file_phone_echo,
+    events.StatusChange: filing_rest.file_status,
+    events.IdentityChange: filing_rest.file_identity_change,
+    events.AccountChange: filing_account.file_account_change,
+    events.AccountFault: filing_rest.file_fault,
+    events.HistoryMedia: filing_history.file_media,
+    events.HistoryDeclined: filing_history.file_declined,
+    events.Unreadable: filing_rest.file_unreadable,
+}
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """A part of a body that is filed, or set aside, as one."""
+
+    file: Callable[[Place], object]
+    path: str
+    raw: Callable[[], Any]  # what to set aside when it cannot be filed
+    weight: int  # how many messages, or what takes as long
+    aliases: frozenset[str] = frozenset()  # whose thread it is
+    old_chat: OldChat | None = None  # steps with one can be filed together
+
+
+def steps_of(body: bytes) -> list[Step]:
+    """Cut a body into steps, in order; history threads into parts of bounded size."""
+    steps: list[Step] = []
+    for index, (kind, run) in enumerate(itertools.groupby(read_webhook(body), key=type)):
+        path = f"part {index + 1} of the webhook"
+        if kind is events.HistoryChunk:
+            for chunk in run:
+                steps += _chunk_steps(cast(events.HistoryChunk, chunk), path)
+        elif kind is events.ContactChange:
+            steps += _contact_steps([*run], path)
+        else:
+            steps += [_event_step(FILE_EACH[kind], event, path) for event in run]
+    return steps
+
+
+def _bound(file: Callable[..., object], *arguments: Any) -> Callable[[Place], object]:
+    return lambda place: file(place, *arguments)
+
+
+def _event_step(file: Callable[[Place, Any], None], event: Any, path: str) -> Step:
+    return Step(file=_bound(file, event), path=path, raw=partial(getattr, event, "raw", event), weight=1)
+
+
+def _contact_steps(changes: Sequence[Any], path: str) -> Iterator[Step]:
+    for start in range(0, len(changes), CONTACTS):
+        part = changes[start : start + CONTACTS]
+        file = _bound(filing_rest.file_contacts, part)
+        yield Step(file=file, path=path, raw=partial(list, part), weight=CONTACTS_WEIGHT)
+
+
+def _chunk_steps(chunk: events.HistoryChunk, path: str) -> Iterator[Step]:
+    for thread in chunk.threads:
+        aliases = frozenset(identity.aliases(thread.contact))
+        for start in range(0, len(thread.messages), THREAD_PART):
+            part = thread.messages[start : start + THREAD_PART]
+            chat = old_chat(chunk.number, thread.contact, part)
+            yield Step(
+                file=_bound(file_old_chats, [chat]),
+                path=path,
+                raw=partial(_as_webhook, chunk, thread, part),
+                weight=len(part),
+                aliases=aliases,
+                old_chat=chat,
+            )
+        if thread.unreadable:
+            file = _bound(filing_history.set_aside_messages, thread.unreadable)
+            yield Step(file=file, path=path, raw=dict, weight=len(thread.unreadable))
+    yield Step(file=_bound(filing_history.file_chunk_end, chunk), path=path, raw=dict, weight=1)
+
+
+def _as_webhook(
+    chunk: events.HistoryChunk, thread: events.HistoryThread, part: Sequence[events.HistoryMessage]
+) -> Any:
+    """Return a part of a thread as a body that can be read again."""
+    contact = thread.contact
+    who = {"wa_id": contact.wa_id, "user_id": contact.user_id, "username": contact.username}
+    place = {"phase": chunk.phase, "chunk_order": chunk.chunk_order, "progress": chunk.progress}
+    one = {
+        "id": contact.wa_id,
+        "context": {key: value for key, value in who.items() if value},
+        "messages": [message.raw for message in part],
+    }
+    number = {
+        "phone_number_id": chunk.number.phone_number_id,
+        "display_phone_number": chunk.number.display_phone_number,
+    }
+    return {
+        "messaging_product": "whatsapp",
+        "metadata": {key: value for key, value in number.items() if value},
+        "history": [{"metadata": place, "threads": [one]}],
+    }
