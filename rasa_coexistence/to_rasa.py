@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from rasa_coexistence.cross_references import Targets, reactions, with_quoted_text
 from rasa_coexistence.events import JSON
-from rasa_coexistence.identity import inner_id
 from rasa_coexistence.records import StoredMessage
 
 INPUT_CHANNEL = "whatsapp"
@@ -31,10 +31,10 @@ def history_events(
     rows that are not older than its ``session_started``, so the three rows that open one carry the time of
     its first message. ``max_messages`` keeps the newest.
     """
-    said = _in_order(message for message in messages if message.type not in NEVER_SAID)
-    if max_messages is not None:
-        said = said[len(said) - max_messages :] if max_messages > 0 else []
-    reactions = _reactions(messages, said)
+    whole = _in_order(message for message in messages if message.type not in NEVER_SAID)
+    said = whole if max_messages is None else whole[max(len(whole) - max_messages, 0) :]
+    targets = Targets(whole)
+    reacted = reactions(_in_order(message for message in messages if message.type == "reaction"), targets)
     expiration = session_expiration_seconds if session_expiration_seconds > 0 else NO_EXPIRATION_SECONDS
     opening_metadata = {"whatsapp": {"source": "history", "phone_number_id": phone_number_id}}
     rows: list[JSON] = []
@@ -47,8 +47,10 @@ def history_events(
         metadata = message_metadata(
             message, source="history", phone_number_id=phone_number_id, contact=contact
         )
-        if message.wamid in reactions:
-            metadata["reactions"] = reactions[message.wamid]
+        if "context" in metadata:
+            metadata["context"] = with_quoted_text(metadata["context"], targets)
+        if message.wamid in reacted:
+            metadata["reactions"] = reacted[message.wamid]
         rows.append(_uttered(message, moment, {"whatsapp": metadata}))
     if first_live_at is not None:
         _keep_before(rows, first_live_at)
@@ -147,29 +149,6 @@ def _moment(message: StoredMessage) -> float:
     return min(message.sent_at, message.received_at)
 
 
-def _reactions(messages: Sequence[StoredMessage], said: Sequence[StoredMessage]) -> dict[str, list[JSON]]:
-    """Return what stands under each message in the end: one reaction a side, the newest, unless removed."""
-    newest: dict[tuple[str, str], str | None] = {}
-    for message in _in_order(message for message in messages if message.type == "reaction"):
-        if message.content is not None and message.content.target is not None:
-            side = "business" if message.from_business else "customer"
-            newest[_wamid_here(message.content.target, said), side] = message.content.emoji
-    standing: dict[str, list[JSON]] = {}
-    for (wamid, side), emoji in sorted(newest.items(), key=lambda item: item[0]):
-        if emoji:
-            standing.setdefault(wamid, []).append({"emoji": emoji, "from": side})
-    return standing
-
-
-def _wamid_here(target: str, said: Sequence[StoredMessage]) -> str:
-    """Return the wamid under which we have a message that Meta may call by another."""
-    inner = inner_id(target)
-    if inner is None or any(message.wamid == target for message in said):
-        return target
-    alike = [message.wamid for message in said if inner_id(message.wamid) == inner]
-    return alike[0] if len(alike) == 1 else target
-
-
 def _opening(moment: float, metadata: JSON) -> list[JSON]:
     return [
         _action("action_session_start", 1.0, moment, metadata),
@@ -207,8 +186,7 @@ def _user(message: StoredMessage, moment: float, metadata: JSON) -> JSON:
         "metadata": metadata,
         "text": text,
         "parse_data": {
-            "intent": {"name": None, "confidence": 0.0},
-            "entities": [],
+            **(message.parse or {"intent": {"name": None, "confidence": 0.0}, "entities": []}),
             "text": text,
             "message_id": message.wamid,
             "metadata": metadata,
