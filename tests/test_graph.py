@@ -75,9 +75,10 @@ async def test_answers_are_read_into_values() -> None:
             meta.post(f"{META}/2002/smb_app_data", payload={"messaging_product": "whatsapp"})
             assert await client.request_sync("2002", "history", access_token=TOKEN) is None
     granular = [
-        {"scope": "a", "target_ids": ["1001", 1002]},
-        {"scope": "b", "target_ids": ["1001"]},
-        {"scope": "c"},
+        {"scope": "whatsapp_business_management", "target_ids": ["1001", 1002]},
+        {"scope": "whatsapp_business_messaging", "target_ids": ["1001"]},
+        {"scope": "business_management", "target_ids": ["3003"]},  # a business, not a WABA
+        {"scope": "whatsapp_business_manage_events"},
     ]
     facts = read_token_facts(
         {"data": {"is_valid": True, "expires_at": 0, "scopes": ["a"], "granular_scopes": granular}}

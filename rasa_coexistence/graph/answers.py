@@ -45,7 +45,7 @@ class TokenFacts(Struct, frozen=True, kw_only=True):
     is_valid: bool
     expires_at: float | None  # None: never
     app_id: str | None
-    scopes: tuple[str, ...]
+    scopes: tuple[str, ...] | None  # None: Meta did not list them
     waba_ids: tuple[str, ...]  # that the token is limited to; empty if Meta names none
 
 
@@ -129,13 +129,14 @@ def read_token_facts(answer: JSON) -> TokenFacts | None:
     facts = answer.get("data")
     if not isinstance(facts, dict):
         return None
-    granular = (item for item in _objects(facts.get("granular_scopes")))
-    waba_ids = (target for item in granular for target in _texts(item.get("target_ids")))
+    granular = _objects(facts.get("granular_scopes"))
+    of_wabas = (item for item in granular if str(item.get("scope")).startswith("whatsapp_business_"))
+    waba_ids = (target for item in of_wabas for target in _texts(item.get("target_ids")))
     return TokenFacts(
         is_valid=facts.get("is_valid") is True,
         expires_at=_number(facts.get("expires_at")) or None,
         app_id=_text(facts.get("app_id")),
-        scopes=_texts(facts.get("scopes")),
+        scopes=_texts(facts["scopes"]) if isinstance(facts.get("scopes"), list) else None,
         waba_ids=tuple(dict.fromkeys(waba_ids)),
     )
 

@@ -106,12 +106,12 @@ class GraphClient:
         )
         return _expect(answers.read_business_token(answer), repeatable=False)
 
-    async def debug_token(self, token: str, app_id: str, app_secret: str) -> TokenFacts:
-        """Ask what a token may do and until when."""
+    async def debug_token(self, token: str, app_id: str | None, app_secret: str) -> TokenFacts:
+        """Ask what a token may do and until when; without ``app_id`` the token asks about itself."""
         answer = await self._transport.call(
             "GET",
             f"{self._base}/debug_token",
-            token=f"{app_id}|{app_secret}",
+            token=token if app_id is None else f"{app_id}|{app_secret}",
             query={"input_token": token},
             repeatable=True,
             secrets=[token, app_secret],

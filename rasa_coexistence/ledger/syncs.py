@@ -11,24 +11,30 @@ from rasa_coexistence.ledger.schema import chunks, conversations, numbers, syncs
 from rasa_coexistence.records import SyncState
 
 HISTORY, CONTACTS = "history", "contacts"
+CHECK_SECONDS = 24 * 3600.0  # how often Meta is asked whether a number is still connected
 
 
 def add_number(
-    connection: Any, phone_number_id: str, *, now: float, display_phone_number: str | None = None
+    connection: Any,
+    phone_number_id: str,
+    *,
+    now: float,
+    display_phone_number: str | None = None,
+    waba_id: str | None = None,
 ) -> None:
     """Know a business number; what is known of it already stays."""
-    values = {
-        "phone_number_id": phone_number_id,
-        "created_at": now,
-        "display_phone_number": display_phone_number,
-    }
-    connection.execute(dialects.insert(connection, numbers).values(**values).on_conflict_do_nothing())
-    if display_phone_number:
-        connection.execute(
-            numbers.update()
-            .where(numbers.c.phone_number_id == phone_number_id, numbers.c.display_phone_number.is_(None))
-            .values(display_phone_number=display_phone_number)
-        )
+    learnt = {"display_phone_number": display_phone_number, "waba_id": waba_id}
+    values = {"phone_number_id": phone_number_id, "created_at": now, "check_due_at": now + CHECK_SECONDS}
+    connection.execute(
+        dialects.insert(connection, numbers).values(**values, **learnt).on_conflict_do_nothing()
+    )
+    for name, value in learnt.items():
+        if value:
+            connection.execute(
+                numbers.update()
+                .where(numbers.c.phone_number_id == phone_number_id, numbers.c[name].is_(None))
+                .values({name: value})
+            )
 
 
 def row(connection: Any, phone_number_id: str, kind: str) -> Any:
@@ -47,6 +53,47 @@ def update(connection: Any, phone_number_id: str, kind: str, **values: Any) -> N
     row(connection, phone_number_id, kind)
     same = sa.and_(syncs.c.phone_number_id == phone_number_id, syncs.c.kind == kind)
     connection.execute(syncs.update().where(same).values(**values))
+
+
+def ask(connection: Any, phone_number_id: str, kind: str, *, now: float) -> None:
+    """Note that a sync is about to be asked for."""
+    update(
+        connection,
+        phone_number_id,
+        kind,
+        state=SyncState.REQUESTED.value,
+        requested_at=now,
+        request_id=None,
+        error=None,
+    )
+
+
+def answered(
+    connection: Any,
+    phone_number_id: str,
+    kind: str,
+    state: SyncState,
+    *,
+    request_id: str | None = None,
+    error: str | None = None,
+) -> None:
+    """Note what Meta answered to the request, unless what it brought was faster and tells more."""
+    if row(connection, phone_number_id, kind).state == SyncState.REQUESTED.value:
+        update(connection, phone_number_id, kind, state=state.value, request_id=request_id, error=error)
+    elif request_id is not None:
+        update(connection, phone_number_id, kind, request_id=request_id)
+
+
+def give_up_unknown(connection: Any, *, asked_before: float, error: str) -> list[str]:
+    """Fail the syncs that were asked for before then, without an answer and without anything coming."""
+    found = connection.execute(
+        sa.select(syncs.c.phone_number_id, syncs.c.kind).where(
+            syncs.c.state == SyncState.UNKNOWN.value, syncs.c.requested_at <= asked_before
+        )
+    ).all()
+    for sync in found:
+        update(connection, sync.phone_number_id, sync.kind, state=SyncState.FAILED.value, error=error)
+    return [sync.phone_number_id for sync in found]
 
 
 def chunk_arrived(
