@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rasa_coexistence.errors import SchemaTooNew
-from rasa_coexistence.ledger import dialects, schema_jobs, schema_onboarding
+from rasa_coexistence.ledger import dialects, schema_history, schema_jobs, schema_onboarding
 from rasa_coexistence.ledger.columns import Bytes, Id, Time, metadata
 
 schema_version = sa.Table(
@@ -111,7 +111,9 @@ conversations = sa.Table(
     sa.Column("history_received", sa.Integer, nullable=False, default=0),
     sa.Column("history_imported", sa.Integer, nullable=False, default=0),
     sa.Column("import_due_at", Time),  # NULL: the tracker has all that the ledger has
-    sa.Column("import_error", sa.Text),
+    sa.Column("import_error", sa.Text),  # why the tracker store did not take it
+    sa.Column("import_attempts", sa.Integer, nullable=False, default=0),  # in a row that failed
+    sa.Column("parse_due_at", Time),  # NULL: NLU has read all that it shall read
     sa.Column(
         "context_of", sa.Integer, nullable=False, default=-1
     ),  # history_imported when the slots were set
@@ -125,6 +127,7 @@ conversations = sa.Table(
     sa.Index("coexistence_conversations_talk", "talk_due_at"),
     sa.Index("coexistence_conversations_send", "send_due_at"),
     sa.Index("coexistence_conversations_import", "import_due_at"),
+    sa.Index("coexistence_conversations_parse", "parse_due_at"),
     sa.Index("coexistence_conversations_number", "phone_number_id", "id"),
 )
 
@@ -174,6 +177,7 @@ messages = sa.Table(
     sa.Column("edited_text", sa.Text),  # the text before an edit
     sa.Column("revoked", sa.Boolean, nullable=False, default=False),
     sa.Column("by_person", sa.Boolean),  # from the phone: typed, not made by the app, and no keyword
+    sa.Column("target", sa.Text),  # of an edit or revoke: what it is about, inner id before wamid
     sa.Index("coexistence_messages_wamid", "phone_number_id", "wamid", unique=True),
     sa.Index("coexistence_messages_inner", "conversation_id", "inner_id"),
     sa.Index("coexistence_messages_queue", "conversation_id", "state", "id"),
@@ -183,6 +187,13 @@ messages = sa.Table(
         "received_at",
         sqlite_where=sa.text("source = 'phone'"),
         postgresql_where=sa.text("source = 'phone'"),
+    ),
+    sa.Index(
+        "coexistence_messages_target",
+        "conversation_id",
+        "target",
+        sqlite_where=sa.text("target IS NOT NULL"),
+        postgresql_where=sa.text("target IS NOT NULL"),
     ),
 )
 
@@ -251,8 +262,8 @@ chunks = sa.Table(
 
 
 def _create_all(connection: Any) -> None:
-    for tables in (metadata, schema_jobs.metadata, schema_onboarding.metadata):  # one and the same
-        tables.create_all(connection)
+    for tables in (schema_history, schema_jobs, schema_onboarding):  # all have one and the same metadata
+        tables.metadata.create_all(connection)
 
 
 # UPGRADES[n] brings a database from version n to n + 1. Add at the end; never change one that was released.
