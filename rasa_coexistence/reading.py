@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import structlog
 
 from rasa_coexistence.errors import LedgerError
+from rasa_coexistence.faults import fault
 from rasa_coexistence.ledger import dialects, inbox
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.ledger.filing import FilingRules, NumberNews, Place
@@ -137,7 +138,7 @@ def _file(place: Place, step: Step) -> None:
     except LedgerError as error:
         reason = str(error)
     except Exception as error:
-        log.exception("reading.step_failed", path=step.path)
+        log.error("reading.step_failed", path=step.path, **fault(error))
         reason = f"could not be filed: {type(error).__name__}"
     else:
         return
