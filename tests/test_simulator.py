@@ -247,6 +247,15 @@ async def test_a_code_can_be_ordered(meta: Simulator, client: Client) -> None:
     assert [code_of(await client.send(LUCIA)) for _ in range(3)] == [131016, 131016, None]
 
 
+async def test_one_customer_can_be_singled_out(meta: Simulator, client: Client) -> None:
+    """Trouble with one customer must not touch the others: a test needs trouble with just one."""
+    for wa_id in (LUCIA, "34600000001"):
+        await meta.customer(wa_id).writes("Hola")
+    meta.failures.add("messages", "error", code=131056, to=LUCIA)
+    codes = [code_of(await client.send(wa_id)) for wa_id in ("34600000001", f"+{LUCIA}", LUCIA)]
+    assert codes == [None, 131056, None]
+
+
 async def test_a_closed_port_refuses_connections(meta: Simulator, client: Client) -> None:
     """Connection refused proves that nothing was sent."""
     await meta.customer(LUCIA).writes("Hola")

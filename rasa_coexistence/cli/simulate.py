@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -67,7 +68,8 @@ async def _run(
         screen.say(f"The simulated Meta listens on {simulator.url}; its graph_url is the same.")
         good = not play or await _play(simulator, bot, screen, pace)
         if not once:
-            await _go_on(simulator, screen)
+            with suppress(asyncio.CancelledError):  # Ctrl-C is how it ends
+                await _go_on(simulator, screen)
         return 0 if good else 1
     except OSError as problem:
         screen.problem(f"cannot listen on port {port}: {problem.strerror}. Choose another with --port.")

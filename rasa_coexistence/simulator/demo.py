@@ -11,6 +11,7 @@ import secrets
 import shutil
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +133,8 @@ async def _with_rasa(
             outcome = await rasa.while_it_runs(play.run())
             if not once and sys.stdin.isatty():
                 screen.heading("Your turn")
-                await rasa.while_it_runs(chat_by_hand(simulator, screen))
+                with suppress(asyncio.CancelledError):  # Ctrl-C is how it ends
+                    await rasa.while_it_runs(chat_by_hand(simulator, screen))
             return 0 if outcome.is_good else 1
     finally:
         await bot.close()

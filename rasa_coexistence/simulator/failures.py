@@ -10,6 +10,7 @@ from enum import Enum
 from aiohttp import web
 
 from rasa_coexistence.simulator.refusals import Refusal
+from rasa_coexistence.simulator.state import JSON
 
 
 class FailureKind(str, Enum):
@@ -36,6 +37,7 @@ class Failure:
     operation: str  # a name of server.OPERATIONS, or "*"
     kind: FailureKind
     count: int | None = 1  # None: until it is cleared
+    to: str | None = None  # only messages to this phone or BSUID
     code: int = 131000  # for ERROR
     http_status: int = 500  # for HTTP
     details: str = ""
@@ -54,6 +56,7 @@ class Failures:
         kind: FailureKind | str,
         *,
         count: int | None = 1,
+        to: str | None = None,
         code: int = 131000,
         http_status: int = 500,
         details: str = "",
@@ -64,6 +67,7 @@ class Failures:
             operation=operation,
             kind=FailureKind(kind),
             count=count,
+            to=to,
             code=code,
             http_status=http_status,
             details=details,
@@ -76,10 +80,12 @@ class Failures:
         """Let everything go well again."""
         self._planned.clear()
 
-    def take(self, operation: str) -> Failure | None:
+    def take(self, operation: str, body: JSON | None = None) -> Failure | None:
         """Return the failure that this call shall have, and count it."""
+        recipients = [(body or {}).get("to"), (body or {}).get("recipient")]
+        written = {str(recipient).removeprefix("+") for recipient in recipients if recipient}
         for failure in self._planned:
-            if failure.operation in (operation, "*"):
+            if failure.operation in (operation, "*") and (failure.to is None or failure.to in written):
                 if failure.count is not None:
                     failure.count -= 1
                     if failure.count <= 0:

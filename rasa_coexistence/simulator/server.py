@@ -86,7 +86,7 @@ class GraphServer:
         simulator = self._simulator
         body = await _read_body(request)
         operation = call.name_for(body)
-        failure = simulator.failures.take(operation)
+        failure = simulator.failures.take(operation, body)
         await asyncio.sleep(simulator.sending.behaviour.latency_seconds)
         if failure is not None and not failure.kind.is_done:
             self._note(operation, request, body, None, failure)
