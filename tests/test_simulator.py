@@ -11,7 +11,6 @@ import pytest
 from cloud_api import Client, Receiver, client_of, code_of, running_receiver, running_simulator, text
 
 from rasa_coexistence.simulator import Number, Person, Simulator
-from rasa_coexistence.simulator.state import bsuid
 
 LUCIA = "5215550001001"
 DAY = 86_400
@@ -294,9 +293,3 @@ async def test_a_big_file_needs_no_memory(meta: Simulator, client: Client) -> No
     async with client.session.get(found["url"], headers=bearer) as answer:
         assert answer.content_length == 100 * 1024 * 1024
         assert await answer.content.readexactly(1000) == bytes(1000)
-
-
-def test_everybody_has_a_steady_bsuid() -> None:
-    """The same phone gives the same id in every run, with its country in front."""
-    assert bsuid(LUCIA) == bsuid(LUCIA) != bsuid("5215550001002")
-    assert [bsuid(phone)[:3] for phone in (LUCIA, "34600000001", "12025550101")] == ["MX.", "ES.", "US."]

@@ -14,6 +14,7 @@ from rasa_coexistence import events
 from rasa_coexistence.from_whatsapp import read_webhook
 from rasa_coexistence.simulator import Person, Simulator, chats, deliver, webhooks
 from rasa_coexistence.simulator.samples import SAMPLES
+from rasa_coexistence.simulator.state import bsuid
 
 LUCIA = "5215550001001"
 
@@ -222,3 +223,9 @@ async def test_another_process_can_order_failures(meta: Simulator, app: Receiver
     assert signed_up["code"] in meta.accounts.codes
     assert (await drive(meta, "POST", "/behaviour", colour=1))["error"]["code"] == "bad_request"
     assert (await drive(meta, "POST", "/clock", wrong=1))["error"]["code"] == "bad_request"
+
+
+def test_everybody_has_a_steady_bsuid() -> None:
+    """The same phone gives the same id in every run, with its country in front."""
+    assert bsuid(LUCIA) == bsuid(LUCIA) != bsuid("5215550001002")
+    assert [bsuid(phone)[:3] for phone in (LUCIA, "34600000001", "12025550101")] == ["MX.", "ES.", "US."]
