@@ -90,7 +90,7 @@ class Worker:
     async def _forever(self, name: str, step: Callable[[], Awaitable[bool]]) -> None:
         """Repeat a step; sleep until there is news, or for one poll, when it had nothing to do."""
         news = self._news.setdefault(name, asyncio.Event())
-        while True:
+        while not self._stopping.is_set():  # wait_for can swallow a cancellation
             news.clear()
             pause = 0.0
             try:
