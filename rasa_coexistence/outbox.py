@@ -11,14 +11,14 @@ import structlog
 from msgspec import Struct
 
 from rasa_coexistence import sending, takeover
-from rasa_coexistence.events import JSON, ContactIds, Content
+from rasa_coexistence.events import JSON, ContactIds
 from rasa_coexistence.graph.answers import Receipt
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.graph.errors import GraphError, Verdict, retry_delay
-from rasa_coexistence.ledger import bubbles, chats, filing, message_rows, people, queues
+from rasa_coexistence.ledger import bubbles, chats, failures, held_back, own_sends, people, queues
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database
-from rasa_coexistence.records import BubbleState, MessageState
+from rasa_coexistence.records import BubbleState
 from rasa_coexistence.settings import Settings
 from rasa_coexistence.to_whatsapp import template_body
 
@@ -54,6 +54,7 @@ class Outbox:
         self._graph = graph
         self._token = token
         self._replies = settings.replies
+        self._rules = takeover.rules_of(settings.takeover)
         self._clock = clock
         self._on_news = on_news
 
@@ -103,6 +104,7 @@ class Outbox:
         if now < until:
             return until
         bubbles.move(connection, row.id, BubbleState.UNKNOWN, now=now, reason="no answer and no status")
+        own_sends.after_doubt(connection, chats.load(connection, row.conversation_id), now=now)
         return None
 
     def _situation(self, chat: Chat, row: Any, now: float) -> sending.Situation:
@@ -144,7 +146,7 @@ class Outbox:
     def _refuse(self, connection: Any, chat: Chat, row: Any, decision: object, now: float) -> None:
         """Record why a message does not leave."""
         if isinstance(decision, sending.HoldBack):
-            bubbles.move(connection, row.id, BubbleState.HELD_BACK, now=now, reason=decision.reason)
+            held_back.hold_back(connection, chat.id, decision.person, now=now, only=row.id)
         elif isinstance(decision, sending.NumberGone):
             reason = f"the business number is {decision.state}"
             bubbles.move(connection, row.id, BubbleState.UNDELIVERABLE, now=now, reason=reason)
@@ -162,31 +164,10 @@ class Outbox:
         row = bubbles.get(connection, parcel.outbox_id)
         if row.state == BubbleState.SENDING.value:  # else a status was faster than the answer
             bubbles.move(connection, row.id, BubbleState.ACCEPTED, now=now, wamid=receipt.wamid)
-        chat = chats.load(connection, lease.conversation_id)
+        chat = chats.lock(connection, lease.conversation_id)
         contact = ContactIds(wa_id=receipt.wa_id, user_id=receipt.user_id)
         people.learn(connection, chat.phone_number_id, chat.id, contact)
-        self._remember(connection, chat, row, receipt.wamid, now)
-
-    def _remember(self, connection: Any, chat: Chat, row: Any, wamid: str, now: float) -> None:
-        """Know our own message when it comes back as an echo, as history, or as a quote."""
-        known = message_rows.find(connection, chat.phone_number_id, chat.id, wamid, from_business=True)
-        if known is None:
-            message_rows.insert(
-                connection,
-                phone_number_id=chat.phone_number_id,
-                conversation_id=chat.id,
-                wamid=wamid,
-                from_business=True,
-                source="bot",
-                state=MessageState.KEPT,
-                content=Content(type="text", text=row.text),
-                raw=None,
-                sent_at=now,
-                received_at=now,
-            )
-        elif known.source == "phone":  # its echo was faster than the answer to our call
-            message_rows.change(connection, known.id, source="bot", state=MessageState.KEPT.value)
-            filing.undo_takeover(connection, chat.id, known.wamid, now=now)
+        if own_sends.remember(connection, chat, row, receipt.wamid, self._rules, now=now):
             self._on_news()
 
     def _settle_error(self, connection: Any, lease: queues.Lease, parcel: Parcel, error: GraphError) -> None:
@@ -200,13 +181,16 @@ class Outbox:
             bubbles.move(connection, row.id, BubbleState.UNCLEAR, now=now, **told)
             return
         if error.verdict is Verdict.STOP_NUMBER or error.verdict is Verdict.DISCONNECTED:
-            chats.stop_number(connection, parcel.phone_number_id, str(error))
+            failures.number_stopped(
+                connection, parcel.phone_number_id, code=error.code, reason=str(error), now=now
+            )
             until = now + sending.STOPPED_SECONDS
             bubbles.move(connection, row.id, BubbleState.QUEUED, now=now, not_before=until, **told)
-            return
+            return  # nothing leaves before somebody has looked at it, so nothing has to be held back
         delay = retry_delay(error.verdict, parcel.attempts, jitter=random.random())  # noqa: S311 - no secret
         if delay is None:
             bubbles.move(connection, row.id, BubbleState.FAILED, now=now, **told)
-            chats.ask_for_person(connection, lease.conversation_id)
+            failures.message_failed(connection, row, code=error.code, now=now)
         else:
             bubbles.move(connection, row.id, BubbleState.QUEUED, now=now, not_before=now + delay, **told)
+        own_sends.after_doubt(connection, chats.load(connection, row.conversation_id), now=now)

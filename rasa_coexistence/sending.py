@@ -38,7 +38,7 @@ class Wait(Struct, frozen=True):
 class HoldBack(Struct, frozen=True):
     """A person has the conversation."""
 
-    reason: str
+    person: Takeover
 
 
 class ClosedWindow(Struct, frozen=True):
@@ -54,7 +54,7 @@ class NumberGone(Struct, frozen=True):
 def decide(situation: Situation, now: float) -> Go | Wait | HoldBack | ClosedWindow | NumberGone:
     """Return what is to be done with the next outgoing message of a conversation."""
     if situation.person is not None:
-        return HoldBack(f"takeover: {situation.person.reason}")
+        return HoldBack(situation.person)
     if situation.number_state == NumberState.OFFBOARDED.value:
         return Wait(now + STOPPED_SECONDS)
     if situation.number_state != NumberState.CONNECTED.value:

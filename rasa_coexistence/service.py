@@ -47,7 +47,7 @@ class Service:
         self.graph = GraphClient(graph_url=settings.graph_url, graph_version=settings.graph_version)
         self.tokens = Tokens(self.database, settings)
         self.media = MediaFiles(self.database, self.graph, self.tokens.of)
-        rules = takeover_rules(settings)
+        rules = takeover.rules_of(settings.takeover)
         self._reader = Reader(self.database, filing_rules(settings), clock)
         history = HistoryImport(self.database, self.bridge, self._reader, settings, clock)
         talk = Talk(
@@ -130,18 +130,6 @@ class Service:
         self.worker.wake("talk")
 
 
-def takeover_rules(settings: Settings) -> takeover.Rules:
-    """Return what the settings say about takeovers."""
-    given = settings.takeover
-    return takeover.Rules(
-        enabled=given.enabled,
-        resume_after_seconds=given.resume_after_seconds,
-        handoff_timeout_seconds=given.handoff_timeout_seconds,
-        resume_keyword=given.resume_keyword,
-        hold_keyword=given.hold_keyword,
-    )
-
-
 def filing_rules(settings: Settings) -> FilingRules:
     """Return what the settings say about filing."""
     ignored = (identity.canonical_phone(number) for number in settings.ignore)
@@ -149,7 +137,7 @@ def filing_rules(settings: Settings) -> FilingRules:
         phone_number_id=settings.phone_number_id,
         sender_id=settings.contact_sender_id,
         ignored=frozenset(number for number in ignored if number),
-        takeover=takeover_rules(settings),
+        takeover=takeover.rules_of(settings.takeover),
         imports_history=settings.history.enabled,
         messages_per_second=settings.replies.messages_per_second,
     )

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from rasa_coexistence import events, identity
 from rasa_coexistence.from_whatsapp import read_webhook
-from rasa_coexistence.ledger import filing, filing_account, filing_history, filing_rest
+from rasa_coexistence.ledger import filing, filing_account, filing_echo, filing_history, filing_rest
 from rasa_coexistence.ledger.filing import Place
 from rasa_coexistence.ledger.filing_threads import OldChat, file_old_chats, old_chat
 
@@ -22,7 +22,7 @@ CONTACTS_WEIGHT = 100
 # Each of our words, and who files it; contacts come by the thousand and are filed together.
 FILE_EACH: dict[type, Callable[[Place, Any], None]] = {
     events.CustomerMessage: filing.file_customer_message,
-    events.PhoneEcho: filing.file_phone_echo,
+    events.PhoneEcho: filing_echo.file_phone_echo,
     events.StatusChange: filing_rest.file_status,
     events.IdentityChange: filing_rest.file_identity_change,
     events.AccountChange: filing_account.file_account_change,

@@ -13,7 +13,7 @@ from rasa.core.channels.channel import OutputChannel
 
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.events import JSON
-from rasa_coexistence.ledger import bubbles, chats, queues
+from rasa_coexistence.ledger import bubbles, chats, held_back, queues
 from rasa_coexistence.ledger.bubbles import Draft
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.records import BubbleState
@@ -140,11 +140,16 @@ class Turn:
         rest = self._drafts[self._released :]
         if person is None:
             bubbles.write(connection, chat.id, self.cause, rest, BubbleState.HELD, now=now)
-            return {}
-        reason = f"takeover: {person.reason}"
-        bubbles.hold_back_all(connection, chat.id, reason, now=now)
-        bubbles.write(connection, chat.id, self.cause, rest, BubbleState.HELD_BACK, now=now, reason=reason)
-        return bubbles.held_back_of(connection, chat.id, self.cause)
+            held_back.take_back(connection, chat.id, self.cause, now=now)
+        elif held_back.is_in_doubt(connection, chat.id):  # the sender will know
+            bubbles.write(connection, chat.id, self.cause, rest, BubbleState.HELD, now=now)
+        else:
+            held_back.hold_back(connection, chat.id, person, now=now)
+            reason = held_back.reason_of(person)
+            bubbles.write(
+                connection, chat.id, self.cause, rest, BubbleState.HELD_BACK, now=now, reason=reason
+            )
+        return held_back.of_cause(connection, chat.id, self.cause)
 
     async def _release_when_slow(self, seconds: float) -> None:
         while True:

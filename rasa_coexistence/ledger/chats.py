@@ -32,8 +32,10 @@ class Chat(Struct, frozen=True, kw_only=True):
     takeover: Takeover  # the conversation's own
     number_takeover: Takeover  # "bot off now" for the whole number
     tracker_paused: bool
+    resumes: int
     handed_back_at: float | None
     last_customer_at: float | None
+    last_business_at: float | None
     first_live_at: float | None
     created_at: float
     history_received: int
@@ -109,15 +111,18 @@ def unanswered(connection: Any, conversation_id: int) -> StoredMessage | None:
     ).first()
     if row is None or row.state != MessageState.LOGGED.value:
         return None
-    asked_at = row.sent_at or row.received_at
-    said_at = sa.func.coalesce(messages.c.sent_at, messages.c.received_at)
+    asked_at = min(row.sent_at or row.received_at, row.received_at)
+    said_at = sa.case(
+        (messages.c.sent_at < messages.c.received_at, messages.c.sent_at), else_=messages.c.received_at
+    )
     answered = connection.execute(
         sa.select(messages.c.id)
         .where(
             messages.c.conversation_id == conversation_id,
-            messages.c.source.in_(("phone", "history")),
             messages.c.from_business.is_(True),
+            sa.or_(messages.c.source == "history", messages.c.by_person.is_(True)),
             messages.c.type.notin_(takeover.NEVER_A_PERSON),
+            messages.c.revoked.is_(False),
             # A late echo of something said before the question is no answer to it.
             sa.or_(said_at > asked_at, sa.and_(said_at == asked_at, messages.c.id > row.id)),
         )
@@ -272,6 +277,7 @@ def _chat(row: Any) -> Chat:
         takeover=Takeover(
             mode=row.takeover,
             until=row.takeover_until,
+            since=row.takeover_since,
             reason=row.takeover_reason,
             wamid=row.takeover_wamid,
             wants_person=bool(row.wants_person),

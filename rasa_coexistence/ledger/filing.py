@@ -1,23 +1,21 @@
-"""File live events: what customers write and what is typed on the phone."""
+"""File what customers write."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
 from rasa_coexistence import identity, takeover
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.events import ContactIds, CustomerMessage, NumberRef, PhoneEcho
-from rasa_coexistence.ledger import chats, message_rows, people, syncs
+from rasa_coexistence.ledger import failures, message_rows, people, syncs, takeovers
 from rasa_coexistence.ledger.queues import IMPORT, TALK, wake
-from rasa_coexistence.ledger.schema import conversations, messages, numbers
-from rasa_coexistence.records import MessageState, Takeover
+from rasa_coexistence.ledger.schema import conversations, numbers
+from rasa_coexistence.records import MessageState
 
-BROADCAST_SECONDS = 10.0
 NEVER_ANSWERED = frozenset({"reaction", "edit", "revoke", "system", "unsupported", "unknown"})
 UNAVAILABLE = 131060  # Meta shows this message only on the phone
 
@@ -128,73 +126,10 @@ def file_customer_message(place: Place, event: CustomerMessage) -> None:
         message_rows.change(connection, known.id, received_at=place.received_at, **values)
         if known.source == "history":  # it leaves the old chat and joins the live one
             wake(connection, IMPORT, [conversation_id], at=place.now)
-    _apply_to_target(place, number, conversation_id, event)
+    apply_to_target(place, number, conversation_id, event)
     _note_customer(place, conversation_id, number, event)
     if state is MessageState.WAITING:
         wake(connection, TALK, [conversation_id], at=place.now)
-
-
-def file_phone_echo(place: Place, event: PhoneEcho) -> None:
-    """Queue what was typed on the phone, and give the conversation to the person at once."""
-    number = business_number(place, event.number)
-    conversation_id = conversation_of(place, number, event.contact)
-    connection = place.connection
-    place.numbers.phone_was_active.add(number)
-    if message_rows.find(connection, number, conversation_id, event.wamid, from_business=True) is not None:
-        return  # a redelivery, our own message, or one that the history brought
-    chat = chats.lock(connection, conversation_id)
-    ordered = takeover.command(event.content.text, place.rules.takeover)
-    seen_by_rasa = ordered is None and event.content.type != "reaction"
-    message_rows.insert(
-        connection,
-        phone_number_id=number,
-        conversation_id=conversation_id,
-        wamid=event.wamid,
-        from_business=True,
-        source="phone",
-        state=MessageState.WAITING if seen_by_rasa else MessageState.KEPT,
-        content=event.content,
-        raw=event.raw,
-        sent_at=event.sent_at,
-        received_at=place.received_at,
-    )
-    _apply_to_target(place, number, conversation_id, event)
-    _take_over(place, chat, event)
-    wake(connection, TALK, [conversation_id], at=place.now)
-
-
-def _take_over(place: Place, chat: chats.Chat, event: PhoneEcho) -> None:
-    same_text = _chats_with_same_text(place, chat, event.content.text)
-    echo = takeover.Echo(
-        wamid=event.wamid,
-        type=event.content.type,
-        text=event.content.text,
-        sent_at=event.sent_at,
-        automatic=event.automatic,
-        same_text_chats=len(same_text),
-        since_first_contact=_since_first_contact(place, chat, event),
-        handed_back_at=chat.handed_back_at,
-    )
-    rules = place.rules.takeover
-    after = takeover.after_echo(chat.takeover, echo, rules, place.now)
-    if after is not None:
-        chats.set_takeover(place.connection, chat, after, now=place.now, before=chat.takeover)
-    elif takeover.not_a_person(echo, rules, place.now) == "broadcast":
-        for conversation_id, wamid in same_text.items():
-            undo_takeover(place.connection, conversation_id, wamid, now=place.now)
-
-
-def undo_takeover(connection: Any, conversation_id: int, wamid: str, *, now: float) -> None:
-    """Give a conversation back to whom it belonged before an echo that proved to be nobody's."""
-    row = connection.execute(
-        sa.select(conversations.c.takeover_before).where(
-            conversations.c.id == conversation_id, conversations.c.takeover_wamid == wamid
-        )
-    ).first()
-    if row is not None and row.takeover_before:
-        before = msgspec.json.decode(row.takeover_before, type=Takeover)
-        chat = chats.lock(connection, conversation_id)
-        chats.set_takeover(connection, chat, before, now=now)
 
 
 def _brings_news(known: Any, event: CustomerMessage) -> bool:
@@ -204,9 +139,10 @@ def _brings_news(known: Any, event: CustomerMessage) -> bool:
     return bool(known.type == "unsupported" and event.content.type != "unsupported")
 
 
-def _apply_to_target(
+def apply_to_target(
     place: Place, number: str, conversation_id: int, event: CustomerMessage | PhoneEcho
 ) -> None:
+    """Change the message that an edit or a revoke is about."""
     content = event.content
     if content.type not in ("edit", "revoke") or not content.target:
         return
@@ -230,41 +166,10 @@ def _note_customer(place: Place, conversation_id: int, number: str, event: Custo
         "last_customer_at": later,
         "first_live_at": sa.func.coalesce(conversations.c.first_live_at, at),
     }
-    if any(error.get("code") == UNAVAILABLE for error in event.content.errors):
-        values["wants_person"] = True
     place.connection.execute(
         conversations.update().where(conversations.c.id == conversation_id).values(**values)
     )
     place.numbers.inbound[number] += 1
-
-
-def _chats_with_same_text(place: Place, chat: chats.Chat, text: str | None) -> dict[int, str]:
-    """Return the other chats that got this text from the phone within seconds, with its wamid there."""
-    if not text:
-        return {}
-    rows = place.connection.execute(
-        sa.select(messages.c.conversation_id, messages.c.wamid).where(
-            messages.c.source == sa.literal_column("'phone'"),  # as the partial index has it
-            messages.c.received_at > place.received_at - BROADCAST_SECONDS,
-            messages.c.phone_number_id == chat.phone_number_id,
-            messages.c.conversation_id != chat.id,
-            messages.c.text == text,
-        )
-    )
-    return {row.conversation_id: row.wamid for row in rows}
-
-
-def _since_first_contact(place: Place, chat: chats.Chat, event: PhoneEcho) -> float | None:
-    """Return how long after a customer's very first message an echo was sent; None for old friends."""
-    if chat.first_live_at is None or chat.history_received:
-        return None
-    earlier = place.connection.execute(
-        sa.select(messages.c.id)
-        .where(
-            messages.c.conversation_id == chat.id,
-            messages.c.source == "phone",
-            messages.c.wamid != event.wamid,
-        )
-        .limit(1)
-    ).first()
-    return None if earlier else (event.sent_at or place.received_at) - chat.first_live_at
+    if any(error.get("code") == UNAVAILABLE for error in event.content.errors):
+        failures.message_hidden(place.connection, conversation_id, event.wamid, now=place.now)
+    takeovers.undo_greeting(place.connection, conversation_id, at, place.rules.takeover, now=place.now)

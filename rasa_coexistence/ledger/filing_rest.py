@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rasa_coexistence.events import AccountFault, ContactChange, IdentityChange, StatusChange, Unreadable
-from rasa_coexistence.ledger import address_book, inbox, people, syncs
+from rasa_coexistence.ledger import address_book, chats, failures, inbox, own_sends, people, syncs
 from rasa_coexistence.ledger.bubbles import apply_status
 from rasa_coexistence.ledger.filing import Place, business_number
 from rasa_coexistence.ledger.schema import messages
@@ -20,7 +20,9 @@ _RANK = {None: 0, "pending": 1, "sent": 2, "delivered": 3, "read": 4, "played": 
 def file_status(place: Place, event: StatusChange) -> None:
     """Move a message's status forward; Meta also tells of messages that are not ours."""
     number = business_number(place, event.number)
-    apply_status(place.connection, number, event, now=place.now)
+    moved = apply_status(place.connection, number, event, now=place.now)
+    if moved is not None:
+        _follow(place, moved, event)
     rank = _RANK.get(event.status, 0)
     lower = [status for status, its_rank in _RANK.items() if status is not None and its_rank < rank]
     place.connection.execute(
@@ -32,6 +34,16 @@ def file_status(place: Place, event: StatusChange) -> None:
         )
         .values(status=event.status)
     )
+
+
+def _follow(place: Place, moved: Any, event: StatusChange) -> None:
+    """Do what follows from a status of one of our own messages; ``moved`` is its row as it was before."""
+    if moved.wamid is None:  # an unanswered try of ours arrived: only now it is known what Meta calls it
+        chat = chats.lock(place.connection, moved.conversation_id)
+        own_sends.remember(place.connection, chat, moved, event.wamid, place.rules.takeover, now=place.now)
+    if event.status == "failed":
+        error = event.errors[0] if event.errors else {}
+        failures.message_failed(place.connection, moved, code=error.get("code"), now=place.now)
 
 
 def file_contacts(place: Place, changes: Sequence[ContactChange]) -> None:

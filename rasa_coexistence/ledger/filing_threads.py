@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from rasa_coexistence import takeover
 from rasa_coexistence.events import ContactIds, HistoryMessage, NumberRef
-from rasa_coexistence.ledger import chats, dialects, message_rows
+from rasa_coexistence.ledger import chats, dialects, message_rows, takeovers
 from rasa_coexistence.ledger.filing import Place, business_number, is_ignored
 from rasa_coexistence.ledger.many_people import resolve_many
 from rasa_coexistence.ledger.message_rows import PLACEHOLDER, Line
@@ -154,13 +154,9 @@ def _let_person_have(place: Place, conversation_id: int, lines: Iterable[Line]) 
     ]
     newest = max(said, default=None)
     rules = place.rules.takeover
-    if newest is None or not rules.enabled or newest + rules.resume_after_seconds <= place.now:
+    if newest is None or newest + rules.resume_after_seconds <= place.now:
         return
-    newest = min(newest, place.now)
     chat = chats.lock(place.connection, conversation_id)
-    if chat.handed_back_at is not None and newest < chat.handed_back_at:
-        return
-    until = newest + rules.resume_after_seconds
-    after = takeover.after_person(chat.takeover, until, reason="history", wamid=None, now=place.now)
+    after = takeover.after_history(chat.takeover, newest, chat.handed_back_at, rules, place.now)
     if after is not None:
-        chats.set_takeover(place.connection, chat, after, now=place.now)
+        takeovers.write(place.connection, chat, after, now=place.now)

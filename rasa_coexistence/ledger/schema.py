@@ -262,8 +262,8 @@ chunks = sa.Table(
 
 
 def _create_all(connection: Any) -> None:
-    for tables in (schema_history, schema_jobs, schema_onboarding):  # all have one and the same metadata
-        tables.metadata.create_all(connection)
+    for one in (schema_history.parses, schema_jobs.jobs, schema_onboarding.steps):  # one metadata
+        one.metadata.create_all(connection)
 
 
 # UPGRADES[n] brings a database from version n to n + 1. Add at the end; never change one that was released.
