@@ -47,10 +47,12 @@ def open_signup(
     phone_number_id: str | None,
     now: float,
     deadline_at: float,
-) -> tuple[str, bool]:
-    """Return the onboarding of a sign-up's code, and whether it is new.
+    due_at: float,
+) -> str:
+    """Return the onboarding of a sign-up's code; make one if the code is new.
 
     The same code given again is the same onboarding; given with a number, it says which of several is meant.
+    Until ``due_at`` only a process that has the code goes on with it.
     """
     new = {
         "id": secrets.token_hex(12),
@@ -60,7 +62,7 @@ def open_signup(
         "state": OnboardingState.RUNNING.value,
         "began_at": now,
         "deadline_at": deadline_at,
-        "due_at": now,
+        "due_at": due_at,
     }
     connection.execute(dialects.insert(connection, onboardings).values(**new).on_conflict_do_nothing())
     id_ = connection.execute(
@@ -73,7 +75,7 @@ def open_signup(
             .where(onboardings.c.id == id_, onboardings.c.state == OnboardingState.CHOOSING.value)
             .values(**chosen, trouble=None, details=None)
         )
-    return str(id_), id_ == new["id"]
+    return str(id_)
 
 
 def open_elsewhere(connection: Any, phone_number_id: str, *, waba_id: str | None, now: float) -> str:
@@ -186,19 +188,14 @@ def begin(connection: Any, onboarding_id: str, step: str, *, lease: str, once: b
 def end(
     connection: Any, onboarding_id: str, step: str, state: StepState, outcome: str | None, *, now: float
 ) -> None:
-    """Write down what became of a step."""
+    """Write down what became of a step, also of one that was decided without being begun."""
     values = {"state": state.value, "outcome": plain(outcome), "ended_at": now}
-    connection.execute(steps.update().where(_same(onboarding_id, step)).values(**values))
-
-
-def skip(connection: Any, onboarding_id: str, step: str, outcome: str, *, now: float) -> None:
-    """Write down that a step is not needed."""
-    values = {"onboarding": onboarding_id, "step": step, "state": StepState.SKIPPED.value}
-    connection.execute(
-        dialects.insert(connection, steps)
-        .values(**values, outcome=outcome, begun_at=now, ended_at=now)
-        .on_conflict_do_nothing()
-    )
+    known = connection.execute(sa.select(steps.c.id).where(_same(onboarding_id, step))).first()
+    if known is None:
+        values |= {"onboarding": onboarding_id, "step": step, "begun_at": now}
+        connection.execute(steps.insert().values(**values))
+    else:
+        connection.execute(steps.update().where(steps.c.id == known.id).values(**values))
 
 
 def allow_again(connection: Any, onboarding_id: str, wanted: tuple[str, ...]) -> None:
