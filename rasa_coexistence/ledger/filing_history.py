@@ -48,9 +48,7 @@ def file_declined(place: Place, event: HistoryDeclined) -> None:
     """Note that the owner did not share the history, or what Meta reports instead."""
     number = business_number(place, event.number)
     said = " ".join(part for part in (event.title, event.details) if part)
-    syncs.declined(
-        place.connection, number, code=event.code, sentence=f"{event.code}: {said}", at=place.received_at
-    )
+    syncs.declined(place.connection, number, code=event.code, sentence=f"{event.code}: {said}")
 
 
 def set_aside_messages(place: Place, unreadable: Sequence[Any]) -> None:

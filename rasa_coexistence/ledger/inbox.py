@@ -91,6 +91,11 @@ def waits(connection: Any, lane: str) -> bool:
     return connection.execute(statement).first() is not None
 
 
+def has_threads(connection: Any) -> bool:
+    """Tell whether any unread body, of either lane, holds old chat."""
+    return connection.execute(sa.select(inbox_threads.c.inbox_id).limit(1)).first() is not None
+
+
 def keep_aside(connection: Any, *, reason: str, path: str, raw: Any, received_at: float) -> None:
     """Keep something that could not be read or acted on, once however often it comes."""
     encoded = msgspec.json.encode(raw)
