@@ -78,7 +78,7 @@ class MediaFiles:
             except GraphError as error:
                 raise _explained(error) from error
             yield OpenFile(
-                mime_type=_plain_type(download.mime_type or place.mime_type),
+                mime_type=plain_type(download.mime_type or place.mime_type),
                 filename=place.filename,
                 size=download.size,
                 pieces=_after(first, download.pieces),
@@ -113,7 +113,7 @@ def _explained(error: GraphError) -> CoexistenceError:
     return FileNotToBeHad(error)
 
 
-def _plain_type(mime_type: str | None) -> str:
+def plain_type(mime_type: str | None) -> str:
     """Return a media type that can stand in a header."""
     given = (mime_type or "").split(";")[0].strip().lower()
     kind, _, name = given.partition("/")
