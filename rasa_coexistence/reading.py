@@ -12,9 +12,9 @@ import structlog
 
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.faults import fault
-from rasa_coexistence.ledger import dialects, inbox
+from rasa_coexistence.ledger import dialects, inbox, numbers
 from rasa_coexistence.ledger.database import Database, Urgency
-from rasa_coexistence.ledger.filing import FilingRules, NumberNews, Place
+from rasa_coexistence.ledger.filing import FilingRules, NumberNews, Place, UnknownNumber
 from rasa_coexistence.ledger.filing_threads import file_old_chats
 from rasa_coexistence.steps import THREAD_PART, Step, steps_of
 
@@ -137,6 +137,8 @@ def _file(place: Place, step: Step) -> None:
         raise  # the database is in trouble, not the step
     except LedgerError as error:
         reason = str(error)
+        if isinstance(error, UnknownNumber):
+            numbers.count_stranger(place.connection, error.phone_number_id, now=place.now)
     except Exception as error:
         log.error("reading.step_failed", path=step.path, **fault(error))
         reason = f"could not be filed: {type(error).__name__}"

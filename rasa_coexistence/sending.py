@@ -13,6 +13,10 @@ UNCLEAR_SECONDS = 60.0  # how long a status may take to prove that an unanswered
 STOPPED_SECONDS = 300.0  # how often a number that cannot send is looked at again
 
 
+COMES_BACK = frozenset({NumberState.OFFBOARDED.value, NumberState.BLOCKED.value})  # by itself
+ANSWERS = frozenset({NumberState.CONNECTED.value, NumberState.RESTRICTED.value})
+
+
 class Situation(Struct, frozen=True, kw_only=True):
     """All that decides about one outgoing message."""
 
@@ -55,9 +59,10 @@ def decide(situation: Situation, now: float) -> Go | Wait | HoldBack | ClosedWin
     """Return what is to be done with the next outgoing message of a conversation."""
     if situation.person is not None:
         return HoldBack(situation.person)
-    if situation.number_state == NumberState.OFFBOARDED.value:
+    if situation.number_state in COMES_BACK:
         return Wait(now + STOPPED_SECONDS)
-    if situation.number_state != NumberState.CONNECTED.value:
+    may_begin = situation.number_state == NumberState.CONNECTED.value
+    if not may_begin and (situation.is_template or situation.number_state not in ANSWERS):
         return NumberGone(situation.number_state)
     if not situation.is_template and not window_is_open(situation.last_customer_at, now):
         return ClosedWindow()

@@ -140,4 +140,5 @@ def filing_rules(settings: Settings) -> FilingRules:
         takeover=takeover.rules_of(settings.takeover),
         imports_history=settings.history.enabled,
         messages_per_second=settings.replies.messages_per_second,
+        adopts_first_number=not settings.has_embedded_signup,
     )

@@ -23,6 +23,13 @@ UNAVAILABLE = 131060  # Meta shows this message only on the phone
 class UnknownNumber(LedgerError):
     """A webhook is about a business number that this bot does not serve."""
 
+    def __init__(self, phone_number_id: str) -> None:
+        self.phone_number_id = phone_number_id
+        super().__init__(
+            f"phone_number_id {phone_number_id} is not served here: "
+            "set phone_number_id in credentials.yml, or sign it up"
+        )
+
 
 class FilingRules(Struct, frozen=True, kw_only=True):
     """What of the settings decides how events are filed."""
@@ -33,6 +40,7 @@ class FilingRules(Struct, frozen=True, kw_only=True):
     takeover: takeover.Rules
     imports_history: bool
     messages_per_second: float
+    adopts_first_number: bool = True  # without phone_number_id, serve the first number Meta speaks of
 
 
 class NumberNews:
@@ -66,23 +74,21 @@ class Place(Struct, frozen=True, kw_only=True):
 
 def business_number(place: Place, number: NumberRef) -> str:
     """Return the phone_number_id that a webhook is about; raise UnknownNumber unless we serve it."""
-    given = number.phone_number_id
+    given, rules = number.phone_number_id, place.rules
     if given is None:
-        raise UnknownNumber("the webhook does not say which business number it is about")
-    known = place.connection.execute(sa.select(numbers.c.phone_number_id)).scalars().all()
-    # Without phone_number_id in the settings, the first number that Meta speaks of is the one we serve.
-    if (
-        given == place.rules.phone_number_id
-        or given in known
-        or (not known and not place.rules.phone_number_id)
-    ):
+        raise LedgerError("the webhook does not say which business number it is about")
+    learnt = (numbers.c.display_phone_number, numbers.c.waba_id)
+    rows = place.connection.execute(sa.select(numbers.c.phone_number_id, *learnt)).all()
+    known = {row.phone_number_id: (row.display_phone_number, row.waba_id) for row in rows}
+    is_first = not known and rules.phone_number_id is None and rules.adopts_first_number
+    if given != rules.phone_number_id and given not in known and not is_first:
+        raise UnknownNumber(given)
+    if None in known.get(given, (None,)):
+        display, waba_id = number.display_phone_number, number.waba_id
         syncs.add_number(
-            place.connection, given, now=place.now, display_phone_number=number.display_phone_number
+            place.connection, given, now=place.now, display_phone_number=display, waba_id=waba_id
         )
-        return given
-    raise UnknownNumber(
-        f"phone_number_id {given} is not served here: set phone_number_id in credentials.yml, or sign it up"
-    )
+    return given
 
 
 def conversation_of(place: Place, phone_number_id: str, contact: ContactIds) -> int:

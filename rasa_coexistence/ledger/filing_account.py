@@ -1,4 +1,4 @@
-"""File account news: a number that was offboarded, came back, or was taken away."""
+"""File account news: a number that was offboarded, came back, was restricted, or was taken away."""
 
 from __future__ import annotations
 
@@ -6,29 +6,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from rasa_coexistence.account_news import News, news_of
 from rasa_coexistence.events import AccountChange
-from rasa_coexistence.ledger import inbox
+from rasa_coexistence.identity import phones_match
+from rasa_coexistence.ledger import inbox, notices
+from rasa_coexistence.ledger import numbers as number_rows
 from rasa_coexistence.ledger.filing import Place
-from rasa_coexistence.ledger.queues import SEND, wake
-from rasa_coexistence.ledger.schema import conversations, numbers
+from rasa_coexistence.ledger.numbers import Number
+from rasa_coexistence.ledger.schema import numbers
 from rasa_coexistence.records import NumberState
-
-# What Meta's event makes of a number. PARTNER_REMOVED is final: only a new sign-up brings the number back.
-STATE_AFTER = {
-    "ACCOUNT_OFFBOARDED": NumberState.OFFBOARDED,
-    "ACCOUNT_RECONNECTED": NumberState.CONNECTED,
-    "PARTNER_REMOVED": NumberState.REMOVED,
-    "PARTNER_APP_UNINSTALLED": NumberState.REMOVED,
-    "ACCOUNT_DELETED": NumberState.REMOVED,
-    "ACCOUNT_RESTRICTION": NumberState.RESTRICTED,
-    "DISABLED_UPDATE": NumberState.BANNED,
-}
 
 
 def file_account_change(place: Place, event: AccountChange) -> None:
     """Change the state of the numbers that an account event is about; keep one that is about none of ours."""
     concerned = _numbers_of(place.connection, event)
     if not concerned:
+        about = (*event.waba_ids, event.phone_number or "")[0]
+        number_rows.count_stranger(place.connection, about, now=place.now)
         inbox.keep_aside(
             place.connection,
             reason=f"{event.event} is about an account that is not known here",
@@ -37,45 +31,55 @@ def file_account_change(place: Place, event: AccountChange) -> None:
             received_at=place.received_at,
         )
         return
-    state = STATE_AFTER.get(event.event)
-    if state is None:
+    news = news_of(event)
+    if news is not None:
+        for phone_number_id in concerned:
+            number = number_rows.lock(place.connection, phone_number_id)
+            if number is not None:
+                _apply(place, number, news, event.at or place.received_at)
+
+
+def _apply(place: Place, number: Number, news: News, at: float) -> None:
+    """Let a number hear the news, unless they are late: what is known of it is younger."""
+    connection, id_ = place.connection, number.phone_number_id
+    if at < (number.state_changed_at or 0.0):
         return
-    at = event.at or place.received_at
-    for number in concerned:
-        if (number.state_changed_at or 0.0) > at or _cannot_follow(number.state, state):
-            continue  # late news of what is over
-        place.connection.execute(
-            numbers.update()
-            .where(numbers.c.phone_number_id == number.phone_number_id)
-            .values(
-                state=state.value,
-                state_reason=event.reason or event.event,
-                state_changed_at=at,
-                **({"access_token": None} if state is NumberState.REMOVED else {}),
-            )
+    if news.asks_meta and (number.is_gone or news.state is not NumberState.CONNECTED):
+        number_rows.change(connection, id_, check_due_at=place.now)
+    if news.state is None:
+        if news.reason is not None:
+            number_rows.change(connection, id_, state_reason=news.reason)
+            _tell(place, id_, number.state, news.reason)
+    elif number.state in news.follows:
+        number_rows.set_state(
+            connection, id_, news.state, reason=news.reason, at=at, now=place.now, until=news.until
         )
-        if state is NumberState.CONNECTED:
-            _wake_all(place, number.phone_number_id)
+        if news.state is not number.state and news.state is not NumberState.CONNECTED:
+            _tell(place, id_, news.state, news.reason)
 
 
-def _numbers_of(connection: Any, event: AccountChange) -> list[Any]:
+def _tell(place: Place, phone_number_id: str, state: NumberState, reason: str | None) -> None:
+    notices.about_number(
+        place.connection,
+        notices.NUMBER_STOPPED,
+        phone_number_id,
+        now=place.now,
+        state=state.value,
+        reason=reason,
+    )
+
+
+def _numbers_of(connection: Any, event: AccountChange) -> list[str]:
+    """Return the numbers that an event is about: all of its WABA, or the one that it names."""
     same = [numbers.c.waba_id.in_(event.waba_ids)]
     if event.phone_number:
         same.append(numbers.c.display_phone_number == event.phone_number)
-    found = connection.execute(sa.select(numbers).where(sa.or_(*same))).all()
-    if event.phone_number and len(found) > 1:
-        found = [number for number in found if number.display_phone_number == event.phone_number] or found
-    return list(found)
-
-
-def _cannot_follow(current: str, state: NumberState) -> bool:
-    return current == NumberState.REMOVED.value and state is not NumberState.REMOVED
-
-
-def _wake_all(place: Place, phone_number_id: str) -> None:
-    ids = place.connection.execute(
-        sa.select(conversations.c.id).where(
-            conversations.c.phone_number_id == phone_number_id, conversations.c.send_due_at.isnot(None)
-        )
-    )
-    wake(place.connection, SEND, list(ids.scalars()), at=place.now)
+    columns = (numbers.c.phone_number_id, numbers.c.display_phone_number)
+    found = connection.execute(sa.select(*columns).where(sa.or_(*same)).order_by(columns[0])).all()
+    return [
+        row.phone_number_id
+        for row in found
+        if not event.phone_number
+        or row.display_phone_number is None
+        or phones_match(row.display_phone_number, event.phone_number)
+    ]

@@ -147,20 +147,20 @@ def claim_warning(connection: Any, phone_number_id: str, *, now: float, not_sinc
 
 
 def count_stranger(connection: Any, id_: str, *, now: float) -> None:
-    """Count a webhook about a number or WABA that is not served here."""
-    values = {"id": id_[:64], "webhooks": 1, "first_at": now, "last_at": now}
+    """Count something Meta told about a number or WABA that is not served here."""
+    values = {"id": id_[:64], "items": 1, "first_at": now, "last_at": now}
     statement = dialects.insert(connection, strangers).values(**values)
     connection.execute(
         statement.on_conflict_do_update(
-            index_elements=["id"], set_={"webhooks": strangers.c.webhooks + 1, "last_at": now}
+            index_elements=["id"], set_={"items": strangers.c["items"] + 1, "last_at": now}
         )
     )
 
 
 def strangers_seen(connection: Any) -> dict[str, int]:
-    """Return how many webhooks came about each number or WABA that is not served here."""
-    rows = connection.execute(sa.select(strangers.c.id, strangers.c.webhooks).order_by(strangers.c.id))
-    return {row.id: row.webhooks for row in rows}
+    """Return how much Meta told about each number or WABA that is not served here."""
+    statement = sa.select(strangers.c.id, strangers.c["items"]).order_by(strangers.c.id)
+    return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def serve(

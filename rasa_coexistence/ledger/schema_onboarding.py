@@ -49,7 +49,7 @@ strangers = sa.Table(
     "coexistence_strangers",
     metadata,
     sa.Column("id", sa.String(64), primary_key=True),  # phone_number_id or waba_id
-    sa.Column("webhooks", sa.Integer, nullable=False),
+    sa.Column("items", sa.Integer, nullable=False),
     sa.Column("first_at", Time, nullable=False),
     sa.Column("last_at", Time, nullable=False),
 )
