@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from rasa_coexistence import sync_troubles
 from rasa_coexistence.events import HistoryChunk, HistoryDeclined, HistoryMedia
 from rasa_coexistence.ledger import inbox, message_rows, syncs
 from rasa_coexistence.ledger.filing import Place, business_number, conversation_of
@@ -48,7 +49,8 @@ def file_declined(place: Place, event: HistoryDeclined) -> None:
     """Note that the owner did not share the history, or what Meta reports instead."""
     number = business_number(place, event.number)
     said = " ".join(part for part in (event.title, event.details) if part)
-    syncs.declined(place.connection, number, code=event.code, sentence=f"{event.code}: {said}")
+    sentence = sync_troubles.sentence(event.code, said)
+    syncs.declined(place.connection, number, code=event.code, sentence=sentence)
 
 
 def set_aside_messages(place: Place, unreadable: Sequence[Any]) -> None:
