@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from rasa_coexistence.ledger import dialects
-from rasa_coexistence.ledger.schema import inbox, inbox_threads, set_aside
+from rasa_coexistence.ledger.schema import inbox, inbox_progress, inbox_threads, set_aside
 
 LIVE, HISTORY = "live", "history"
 
@@ -49,14 +49,14 @@ def oldest(connection: Any, lane: str, *, now: float, limit: int) -> list[Body]:
 
 def peek(connection: Any, lane: str, *, now: float, limit: int = 1) -> list[Body]:
     """Return the oldest unread bodies of a lane, which others may read too."""
-    statement = sa.select(inbox).where(inbox.c.lane == lane, inbox.c.not_before <= now)
+    statement = _BODY.where(inbox.c.lane == lane, inbox.c.not_before <= now)
     return [_body(row) for row in connection.execute(statement.order_by(inbox.c.id).limit(limit))]
 
 
 def lock(connection: Any, inbox_id: int) -> int | None:
     """Return how far a body is read, by nobody else until this transaction ends; None when it is done."""
     dialects.serialize(connection, dialects.MANY)
-    statement = dialects.for_update(sa.select(inbox.c.position).where(inbox.c.id == inbox_id))
+    statement = dialects.for_update(sa.select(_POSITION).where(inbox.c.id == inbox_id))
     position: int | None = connection.execute(statement).scalar()
     return position
 
@@ -64,18 +64,22 @@ def lock(connection: Any, inbox_id: int) -> int | None:
 def with_thread(connection: Any, aliases: Iterable[str]) -> list[Body]:
     """Return the unread history bodies that hold a part of the thread that ``aliases`` lead to."""
     ids = sa.select(inbox_threads.c.inbox_id).where(inbox_threads.c.alias.in_(list(aliases)))
-    statement = sa.select(inbox).where(inbox.c.id.in_(ids)).order_by(inbox.c.id)
+    statement = _BODY.where(inbox.c.id.in_(ids)).order_by(inbox.c.id)
     return [_body(row) for row in connection.execute(statement)]
 
 
 def advance(connection: Any, inbox_id: int, position: int) -> None:
     """Remember how many items of a body are filed."""
-    connection.execute(inbox.update().where(inbox.c.id == inbox_id).values(position=position))
+    statement = dialects.insert(connection, inbox_progress).values(inbox_id=inbox_id, position=position)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["inbox_id"], set_={"position": position})
+    )
 
 
 def finish(connection: Any, inbox_id: int) -> None:
     """Delete a body that was read to its end: all that it said has rows of its own now."""
-    connection.execute(inbox_threads.delete().where(inbox_threads.c.inbox_id == inbox_id))
+    for table in (inbox_threads, inbox_progress):
+        connection.execute(table.delete().where(table.c.inbox_id == inbox_id))
     connection.execute(inbox.delete().where(inbox.c.id == inbox_id))
 
 
@@ -114,6 +118,12 @@ def plain(text: str | None) -> str | None:
     if text is None:
         return None
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+_POSITION = sa.func.coalesce(
+    sa.select(inbox_progress.c.position).where(inbox_progress.c.inbox_id == inbox.c.id).scalar_subquery(), 0
+).label("position")
+_BODY = sa.select(inbox, _POSITION)
 
 
 def _body(row: Any) -> Body:

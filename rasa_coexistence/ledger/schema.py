@@ -25,10 +25,17 @@ inbox = sa.Table(
     sa.Column("lane", sa.String(8), nullable=False),  # live | history
     sa.Column("body", Bytes, nullable=False),
     sa.Column("received_at", Time, nullable=False),
-    sa.Column("position", sa.Integer, nullable=False, default=0),  # items of the body already filed
     sa.Column("not_before", Time, nullable=False, default=0.0),  # after a failed try
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Index("coexistence_inbox_lane", "lane", "id"),
+)
+
+# How far a body is read. Apart from it, because to change a row is to write it anew, all three megabytes.
+inbox_progress = sa.Table(
+    "coexistence_inbox_progress",
+    metadata,
+    sa.Column("inbox_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, nullable=False),  # steps that are filed already
 )
 
 # Whose history an unread body holds, so that one customer's part can be brought forward.
