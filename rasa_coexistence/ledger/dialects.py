@@ -41,9 +41,9 @@ def insert(connection: Any, table: Any) -> Any:
     return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
 
 
-def bulk_insert(connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert many rows at the driver's speed; rows that exist already are left as they are."""
-    _bulk(connection, table, columns, rows, "ON CONFLICT DO NOTHING")
+def bulk_insert(connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
+    """Insert many rows at the driver's speed and return how many; rows that exist are left as they are."""
+    return _bulk(connection, table, columns, rows, "ON CONFLICT DO NOTHING")
 
 
 def bulk_upsert(
@@ -70,18 +70,20 @@ def bulk_upsert(
 
 def _bulk(
     connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], conflict: str
-) -> None:
+) -> int:
     if not rows:
-        return
+        return 0
     into = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES"
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(columns))
-        connection.exec_driver_sql(f"{into} ({marks}) {conflict}", list(rows))
-        return
+        return int(connection.exec_driver_sql(f"{into} ({marks}) {conflict}", list(rows)).rowcount)
     row = f"({', '.join(['%s'] * len(columns))})"
+    written = 0
     for page in in_slices(rows, 1000):  # as one statement: psycopg2's executemany makes one of each row
         values = ", ".join([row] * len(page))
-        connection.exec_driver_sql(f"{into} {values} {conflict}", tuple(chain.from_iterable(page)))
+        given = tuple(chain.from_iterable(page))
+        written += connection.exec_driver_sql(f"{into} {values} {conflict}", given).rowcount
+    return written
 
 
 def for_update(statement: Any, *, skip_locked: bool = False) -> Any:

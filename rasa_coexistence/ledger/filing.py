@@ -11,7 +11,15 @@ from msgspec import Struct
 from rasa_coexistence import identity, takeover
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.events import ContactIds, CustomerMessage, NumberRef, PhoneEcho
-from rasa_coexistence.ledger import failures, message_rows, people, syncs, takeovers
+from rasa_coexistence.ledger import (
+    amendments,
+    failures,
+    history_rows,
+    message_rows,
+    people,
+    syncs,
+    takeovers,
+)
 from rasa_coexistence.ledger.queues import IMPORT, TALK, wake
 from rasa_coexistence.ledger.schema import conversations, numbers
 from rasa_coexistence.records import MessageState
@@ -54,9 +62,7 @@ class NumberNews:
         """Write all that was learnt."""
         for number, count in sorted(self.inbound.items()):
             # Meta's limit counts what comes in as well as what goes out.
-            slot = sa.case((numbers.c.send_slot_at > now, numbers.c.send_slot_at), else_=now)
-            values = {"send_slot_at": slot + count / rules.messages_per_second}
-            connection.execute(numbers.update().where(numbers.c.phone_number_id == number).values(**values))
+            rates.count_inbound(connection, number, count, now=now, interval=1 / rules.messages_per_second)
         for number in sorted(self.phone_was_active):
             values = {"last_phone_activity_at": now}
             connection.execute(numbers.update().where(numbers.c.phone_number_id == number).values(**values))
@@ -130,8 +136,8 @@ def file_customer_message(place: Place, event: CustomerMessage) -> None:
     else:
         values = message_rows.said(content) | {"source": "live", "state": state.value}
         message_rows.change(connection, known.id, received_at=place.received_at, **values)
-        if known.source == "history":  # it leaves the old chat and joins the live one
-            wake(connection, IMPORT, [conversation_id], at=place.now)
+        if known.source == history_rows.HISTORY:
+            history_rows.left(connection, known.conversation_id, now=place.now)
     apply_to_target(place, number, conversation_id, event)
     _note_customer(place, conversation_id, number, event)
     if state is MessageState.WAITING:
@@ -148,21 +154,17 @@ def _brings_news(known: Any, event: CustomerMessage) -> bool:
 def apply_to_target(
     place: Place, number: str, conversation_id: int, event: CustomerMessage | PhoneEcho
 ) -> None:
-    """Change the message that an edit or a revoke is about."""
-    content = event.content
-    if content.type not in ("edit", "revoke") or not content.target:
-        return
-    row = message_rows.find_target(place.connection, number, conversation_id, content.target)
-    if row is None or bool(row.from_business) is not isinstance(event, PhoneEcho):
-        return  # never seen here, or somebody else's: nobody edits another's words
-    if content.type == "edit" and content.replacement is not None:
-        message_rows.edit(place.connection, row, content.replacement)
-    elif content.type == "revoke":
-        waiting = row.state == MessageState.WAITING.value
-        state = MessageState.KEPT.value if waiting else row.state  # nobody answers what was taken back
-        message_rows.change(place.connection, row.id, revoked=True, state=state)
-    if row.source == "history":
-        wake(place.connection, IMPORT, [conversation_id], at=place.now)
+    """Change what an edit or a revoke is about, also if that comes only now; show a reaction at old chat."""
+    connection, target = place.connection, event.content.target
+    keys = [message_rows.key(event.wamid)]
+    changed = False
+    if target and event.content.type == "reaction":
+        row = message_rows.find_target(connection, number, conversation_id, target)
+        changed = row is not None and row.source == history_rows.HISTORY
+    elif target:
+        keys.append(message_rows.key(target))
+    if amendments.settle(connection, number, conversation_id, keys) or changed:
+        wake(connection, IMPORT, [conversation_id], at=place.now)
 
 
 def _note_customer(place: Place, conversation_id: int, number: str, event: CustomerMessage) -> None:

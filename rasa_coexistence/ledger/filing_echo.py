@@ -10,7 +10,7 @@ import structlog
 
 from rasa_coexistence import takeover
 from rasa_coexistence.events import Content, PhoneEcho
-from rasa_coexistence.ledger import chats, message_rows, takeovers
+from rasa_coexistence.ledger import chats, history_rows, message_rows, takeovers
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.filing import (
     Place,
@@ -19,7 +19,7 @@ from rasa_coexistence.ledger.filing import (
     conversation_of,
     is_ignored,
 )
-from rasa_coexistence.ledger.queues import IMPORT, TALK, wake
+from rasa_coexistence.ledger.queues import TALK, wake
 from rasa_coexistence.ledger.schema import conversations, messages
 from rasa_coexistence.records import MessageState, Takeover
 
@@ -58,7 +58,7 @@ def file_phone_echo(place: Place, event: PhoneEcho) -> None:
     else:  # it leaves the old chat and joins the live one, where its place is
         values = message_rows.said(event.content) | {"source": takeovers.PHONE, "state": state.value}
         message_rows.change(connection, known.id, received_at=place.received_at, **values)
-        wake(connection, IMPORT, [conversation_id], at=place.now)
+        history_rows.left(connection, known.conversation_id, now=place.now)
     apply_to_target(place, number, conversation_id, event)
     if not is_ignored(place, event.contact):
         _decide(place, chat, event, wamid=event.wamid if known is None else known.wamid, ordered=ordered)

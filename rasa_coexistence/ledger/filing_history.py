@@ -9,10 +9,9 @@ import msgspec
 
 from rasa_coexistence import sync_troubles
 from rasa_coexistence.events import HistoryChunk, HistoryDeclined, HistoryMedia
-from rasa_coexistence.ledger import inbox, message_rows, syncs
+from rasa_coexistence.ledger import completion, history_rows, inbox, message_rows, syncs
 from rasa_coexistence.ledger.filing import Place, business_number, conversation_of
 from rasa_coexistence.ledger.filing_threads import Arrival, take_in, wake_import
-from rasa_coexistence.ledger.message_rows import PLACEHOLDER
 
 
 def file_chunk_end(place: Place, event: HistoryChunk) -> None:
@@ -34,15 +33,16 @@ def file_media(place: Place, event: HistoryMedia) -> None:
     number = business_number(place, event.number)
     conversation_id = conversation_of(place, number, event.contact)
     row = message_rows.find_target(place.connection, number, conversation_id, event.message.wamid)
-    arrival = Arrival(conversation_id=conversation_id, contact=event.contact, is_new=True)
+    arrival = Arrival(conversation_id=conversation_id, contact=event.contact, is_new=False)
     if row is None:
         early = msgspec.structs.replace(event.message, status=message_rows.EARLY_MEDIA)
-        arrival.lines[early.wamid] = message_rows.line(early)
+        arrival.add(message_rows.line(early))
         take_in(place, number, [arrival])
-    elif row.source == "history" and row.type == PLACEHOLDER:
-        message_rows.change(place.connection, row.id, **message_rows.said(event.message.content))
-        found = msgspec.structs.replace(arrival, conversation_id=row.conversation_id)
-        wake_import(place, [found])
+    elif row.source == history_rows.HISTORY:
+        values = completion.of_content(row, message_rows.line(event.message))
+        if values:
+            message_rows.change(place.connection, row.id, **values)
+            wake_import(place, [msgspec.structs.replace(arrival, conversation_id=row.conversation_id)])
 
 
 def file_declined(place: Place, event: HistoryDeclined) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -12,12 +12,20 @@ from msgspec import Struct
 
 from rasa_coexistence import takeover
 from rasa_coexistence.events import ContactIds, HistoryMessage, NumberRef
-from rasa_coexistence.ledger import chats, dialects, message_rows, takeovers
+from rasa_coexistence.ledger import (
+    amendments,
+    chats,
+    completion,
+    dialects,
+    history_rows,
+    message_rows,
+    takeovers,
+)
 from rasa_coexistence.ledger.filing import Place, business_number, is_ignored
 from rasa_coexistence.ledger.many_people import resolve_many
-from rasa_coexistence.ledger.message_rows import PLACEHOLDER, Line
+from rasa_coexistence.ledger.message_rows import Line
 from rasa_coexistence.ledger.queues import IMPORT, wake
-from rasa_coexistence.ledger.schema import conversations, messages
+from rasa_coexistence.ledger.schema import messages
 
 
 class OldChat(Struct, frozen=True, kw_only=True):
@@ -35,6 +43,15 @@ class Arrival(Struct, frozen=True, kw_only=True):
     contact: ContactIds
     is_new: bool  # nothing of this can be known already
     lines: dict[Any, Line] = {}  # by what makes them one message
+    wamids: dict[str, Any] = {}  # the same, by each of its wamids
+
+    def add(self, line: Line) -> None:
+        """Take a message in, or what it adds to one that is here already."""
+        same = (line.inner_id, line.from_business) if line.inner_id else line.wamid
+        same = self.wamids.setdefault(line.wamid, same)
+        first = self.lines.setdefault(same, line)
+        if first is not line:
+            self.lines[same] = first._replace(**completion.of(first, line))
 
 
 def old_chat(number: NumberRef, contact: ContactIds, said: Iterable[HistoryMessage]) -> OldChat:
@@ -53,29 +70,33 @@ def file_old_chats(place: Place, parts: Sequence[OldChat]) -> None:
         arrivals: dict[int, Arrival] = {}
         for part, chat in zip(its_parts, found, strict=True):
             arrival = Arrival(conversation_id=chat.id, contact=part.contact, is_new=chat.is_new)
-            _gather(arrivals.setdefault(chat.id, arrival).lines, part.lines)
+            arrivals.setdefault(chat.id, arrival)
+            for line in part.lines:
+                arrivals[chat.id].add(line)
         take_in(place, number, list(arrivals.values()))
 
 
 def take_in(place: Place, number: str, arrivals: Sequence[Arrival]) -> None:
     """Write what is not known yet, complete what is, and have the conversations imported again."""
     rows: list[tuple[Any, ...]] = []
-    counts: list[dict[str, int]] = []
-    changed: list[Arrival] = []
+    counts: dict[int, int] = {}
+    changed: dict[int, Arrival] = {}
     for arrival in arrivals:
         known = {} if arrival.is_new else _known(place.connection, number, arrival)
-        completed = [complete(place.connection, row, arrival.lines[same]) for same, row in known.items()]
+        completed = [_complete(place.connection, row, arrival.lines[same]) for same, row in known.items()]
         unknown = [line for same, line in arrival.lines.items() if same not in known]
         rows += [(number, arrival.conversation_id, place.received_at, *line) for line in unknown]
         if unknown:
-            counts.append({"conversation": arrival.conversation_id, "more": len(unknown)})
+            counts[arrival.conversation_id] = len(unknown)
             _let_person_have(place, arrival.conversation_id, unknown)
         if unknown or any(completed):
-            changed.append(arrival)
-    message_rows.insert_lines(place.connection, rows)
-    if counts:
-        place.connection.execute(_COUNT, counts)
-    wake_import(place, changed)
+            changed[arrival.conversation_id] = arrival
+    history_rows.came_in(place.connection, counts)
+    if message_rows.insert_lines(place.connection, rows) < len(rows):  # some stand in other conversations
+        history_rows.count_anew(place.connection, counts)
+    for arrival in _amended(place, number, arrivals):
+        changed[arrival.conversation_id] = arrival
+    wake_import(place, changed.values())
 
 
 def wake_import(place: Place, arrivals: Iterable[Arrival]) -> None:
@@ -85,28 +106,42 @@ def wake_import(place: Place, arrivals: Iterable[Arrival]) -> None:
         wake(place.connection, IMPORT, ids, at=place.now)
 
 
-def complete(connection: Any, row: Any, line: Line) -> bool:
+def _complete(connection: Any, row: Any, line: Line) -> bool:
     """Add to a known message what it lacked; return whether that changes its history event."""
-    if row.source != "history":
+    if row.source != history_rows.HISTORY:
         return False
-    if row.status == message_rows.EARLY_MEDIA:
-        values = {"sent_at": line.sent_at, "from_business": line.from_business, "status": line.status}
+    values = completion.of(row, line)
+    if values:
         message_rows.change(connection, row.id, **values)
-        return True
-    if row.type == PLACEHOLDER and line.type != PLACEHOLDER:
-        message_rows.change(connection, row.id, type=line.type, text=line.text, content=line.content)
-        return True
-    return False
+    return bool(values)
 
 
-_COUNT = (
-    conversations.update()
-    .where(conversations.c.id == sa.bindparam("conversation"))
-    .values(history_received=conversations.c.history_received + sa.bindparam("more"))
+def _amended(place: Place, number: str, arrivals: Sequence[Arrival]) -> Iterator[Arrival]:
+    """Apply edits and revokes that came, or whose messages came; yield where that changed old chat."""
+    known = [arrival.conversation_id for arrival in arrivals if not arrival.is_new]
+    concerned = amendments.waiting_in(place.connection, known)
+    for arrival in arrivals:
+        lines = arrival.lines.values()
+        if arrival.conversation_id in concerned or any(line.target for line in lines):
+            keys = [line.target or message_rows.key(line.wamid) for line in lines]
+            if amendments.settle(place.connection, number, arrival.conversation_id, keys):
+                yield arrival
+
+
+_KNOWN = (
+    "id",
+    "source",
+    "edited_text",
+    "wamid",
+    "inner_id",
+    "from_business",
+    "sent_at",
+    "status",
+    "type",
+    "text",
+    "content",
 )
-_ROW = sa.select(
-    *(messages.c[name] for name in ("id", "wamid", "inner_id", "from_business", "source", "status", "type"))
-)
+_ROW = sa.select(*(messages.c[name] for name in _KNOWN))
 _BY_INNER_ID = _ROW.where(
     messages.c.conversation_id == sa.bindparam("conversation"),
     messages.c.inner_id.in_(sa.bindparam("ids", expanding=True)),
@@ -115,14 +150,6 @@ _BY_WAMID = _ROW.where(
     messages.c.phone_number_id == sa.bindparam("number"),
     messages.c.wamid.in_(sa.bindparam("ids", expanding=True)),
 )
-
-
-def _gather(lines: dict[Any, Line], more: Iterable[Line]) -> None:
-    for line in more:
-        same = (line.inner_id, line.from_business) if line.inner_id else line.wamid
-        first = lines.setdefault(same, line)
-        if first.type == PLACEHOLDER and line.type != PLACEHOLDER:
-            lines[same] = first._replace(type=line.type, text=line.text, content=line.content, raw=line.raw)
 
 
 def _known(connection: Any, number: str, arrival: Arrival) -> dict[Any, Any]:
@@ -139,8 +166,11 @@ def _known(connection: Any, number: str, arrival: Arrival) -> dict[Any, Any]:
     exact = {row.wamid: row for row in rows}
     alike: dict[Any, Any] = {}
     for row in exact.values():
-        key = (row.inner_id, bool(row.from_business))
-        alike[key] = None if key in alike else row  # of two that fit, neither is taken
+        # Of media that came before their message, not even the direction is sure.
+        sides = (True, False) if row.status == message_rows.EARLY_MEDIA else (bool(row.from_business),)
+        for side in sides:
+            key = (row.inner_id, side)
+            alike[key] = None if key in alike else row  # of two that fit, neither is taken
     found = {same: exact.get(line.wamid) or alike.get(same) for same, line in arrival.lines.items()}
     return {same: row for same, row in found.items() if row is not None}
 

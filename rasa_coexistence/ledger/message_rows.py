@@ -34,6 +34,7 @@ class Line(NamedTuple):
     source: str = "history"
     state: str = MessageState.KEPT.value
     revoked: bool = False
+    target: str | None = None
 
 
 def find(
@@ -108,13 +109,17 @@ def line(message: HistoryMessage) -> Line:
         None if content is None else plain(msgspec.json.encode(message.raw).decode()),
         message.sent_at,
         message.status,
+        target=target(message.content),
     )
 
 
-def insert_lines(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Write old messages, each number, conversation, time of arrival and Line; what exists stays."""
+def insert_lines(connection: Any, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Write old messages, each number, conversation, time of arrival and Line; what exists stays.
+
+    Return how many there were to write.
+    """
     columns = ("phone_number_id", "conversation_id", "received_at", *Line._fields)
-    dialects.bulk_insert(connection, messages, columns, rows)
+    return dialects.bulk_insert(connection, messages, columns, rows)
 
 
 def change(connection: Any, message_id: int, **values: Any) -> None:
@@ -122,14 +127,25 @@ def change(connection: Any, message_id: int, **values: Any) -> None:
     connection.execute(messages.update().where(messages.c.id == message_id).values(**values))
 
 
-def edit(connection: Any, row: Any, replacement: Content) -> None:
-    """Give a message its new content and keep the text that it had first."""
-    change(connection, row.id, edited_text=row.edited_text or row.text or "", **said(replacement))
-
-
 def said(content: Content) -> dict[str, Any]:
     """Return the columns that say what a message says."""
-    return {"type": content.type[:32], "text": plain(content.text), "content": encoded(content)}
+    return {
+        "type": content.type[:32],
+        "text": plain(content.text),
+        "content": encoded(content),
+        "target": target(content),
+    }
+
+
+def key(wamid: str) -> str:
+    """Return what all wamids of one message have in common, as far as it can be told."""
+    return identity.inner_id(wamid) or wamid
+
+
+def target(content: Content) -> str | None:
+    """Return the key of the message that an edit or a revoke is about."""
+    amends = content.type in ("edit", "revoke") and content.target is not None
+    return key(content.target or "") if amends else None
 
 
 def encoded(content: Content) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rasa_coexistence import takeover
 from rasa_coexistence.events import Content
-from rasa_coexistence.ledger import chats, held_back, message_rows, takeovers
+from rasa_coexistence.ledger import chats, held_back, history_rows, message_rows, takeovers
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.inbox import plain
 from rasa_coexistence.records import MessageState
@@ -23,6 +23,9 @@ def remember(connection: Any, chat: Chat, row: Any, wamid: str, rules: takeover.
         message_rows.change(connection, known.id, source="bot", state=MessageState.KEPT.value)
         takeovers.undo(connection, chat.id, known.wamid, rules, now=now)
         chat = chats.load(connection, chat.id)
+    elif known is not None and known.source == history_rows.HISTORY:  # the tracker has it as the bot's own
+        message_rows.change(connection, known.id, source="bot")
+        history_rows.left(connection, known.conversation_id, now=now)
     elif known is None:
         message_rows.insert(
             connection,

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from rasa_coexistence import identity
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.events import ContactIds
-from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger import dialects, history_rows
 from rasa_coexistence.ledger.inbox import plain
 from rasa_coexistence.ledger.schema import aliases, conversations, messages
 
@@ -153,7 +153,9 @@ def _unite(connection: Any, younger: int, older: int, now: float) -> None:
         messages.update()
         .where(
             messages.c.conversation_id == younger,
-            sa.or_(messages.c.source == "history", messages.c.state == "waiting"),
+            sa.or_(
+                messages.c.source == "history", messages.c.state == "waiting", messages.c.target.isnot(None)
+            ),
         )
         .values(conversation_id=older)
     )
@@ -162,6 +164,7 @@ def _unite(connection: Any, younger: int, older: int, now: float) -> None:
         .where(conversations.c.id == younger)
         .values(merged_into=older, import_due_at=now)
     )
+    history_rows.count_anew(connection, [younger, older])
     connection.execute(
         conversations.update().where(conversations.c.id == older).values(talk_due_at=now, import_due_at=now)
     )
