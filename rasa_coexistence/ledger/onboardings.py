@@ -137,10 +137,19 @@ def due(connection: Any, *, now: float) -> list[str]:
     return list(connection.execute(statement.order_by(onboardings.c.due_at)).scalars())
 
 
-def running(connection: Any) -> list[Onboarding]:
-    """Return every onboarding that is not at its end."""
-    statement = sa.select(onboardings.c.id).where(
-        onboardings.c.state.in_((OnboardingState.RUNNING.value, OnboardingState.CHOOSING.value))
+def unfinished(connection: Any) -> list[Onboarding]:
+    """Return every onboarding that is not done, and was not replaced by a later one."""
+    statement = (
+        sa.select(onboardings.c.id)
+        .outerjoin(numbers, numbers.c.phone_number_id == onboardings.c.phone_number_id)
+        .where(
+            onboardings.c.state != OnboardingState.DONE.value,
+            sa.or_(
+                onboardings.c.state != OnboardingState.FAILED.value,
+                numbers.c.onboarding == onboardings.c.id,
+            ),
+        )
+        .order_by(onboardings.c.began_at)
     )
     found = (load(connection, id_) for id_ in connection.execute(statement).scalars().all())
     return [onboarding for onboarding in found if onboarding is not None]

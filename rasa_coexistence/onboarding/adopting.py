@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from rasa_coexistence.errors import ConfigError
 from rasa_coexistence.graph.answers import PhoneNumber
 from rasa_coexistence.ledger import numbers, onboardings, syncs
 from rasa_coexistence.ledger.onboardings import Onboarding
 from rasa_coexistence.onboarding import plan
 from rasa_coexistence.onboarding.choosing import digits_of
 from rasa_coexistence.records import NumberState, OnboardingState, StepState
+from rasa_coexistence.settings import Settings
 
 INHERITED = "asked for in an earlier onboarding that still counts: Meta gives it once"
+
+
+def check_in(connection: Any, settings: Settings, *, now: float) -> None:
+    """Know the number of the settings; raise ConfigError if it cannot stand beside those of the ledger."""
+    number = settings.phone_number_id
+    served = numbers.others(connection, number or "")
+    if len(served) + (number is not None) > 1 and not settings.tells_numbers_apart:
+        listed = ", ".join(sorted({*served, *([number] if number else [])}))
+        problem = (
+            f"sender_id: it is {settings.sender_id!r}, but the ledger has several numbers ({listed}), whose "
+            'customers would share Rasa conversations; set "{phone_number_id}:{contact}", or use another '
+            "database_url"
+        )
+        raise ConfigError([problem])
+    if number is not None:
+        syncs.add_number(connection, number, now=now)
 
 
 def adopt(

@@ -47,7 +47,9 @@ class Syncing:
         if await self._database.read(_has_come, onboarding, sync):
             return skipped("it has come already, asked for elsewhere")
         if onboarding.deadline_at is not None and self._clock() >= onboarding.deadline_at:
-            return Outcome(state=StepState.FINAL, trouble="too_late", write=partial(_too_late, number=number))
+            return Outcome(
+                state=StepState.FINAL, trouble="too_late", write=partial(note_too_late, number=number)
+            )
         token = await self._tokens.of(number)
         if token is None:
             no_token = ended("no_token", phone_number_id=number)
@@ -90,10 +92,11 @@ def _has_come(connection: Any, onboarding: Onboarding, sync: str) -> bool:
     return syncs.state_of(connection, onboarding.phone_number_id or "", sync) in HAS_COME
 
 
-def _too_late(connection: Any, number: str) -> None:
+def note_too_late(connection: Any, number: str) -> None:
+    """Write down that Meta gives no more what was not asked for in time."""
     said = sync_troubles.sentence(sync_troubles.TOO_LATE)
     for sync in plan.SYNCS:
-        if syncs.state_of(connection, number, sync) == SyncState.NOT_STARTED:
+        if syncs.state_of(connection, number, sync) is SyncState.NOT_STARTED:
             syncs.answered(connection, number, sync, SyncState.FAILED, error=said)
 
 
