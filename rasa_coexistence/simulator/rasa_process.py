@@ -60,6 +60,11 @@ class RasaProcess:
         if self._file is not None:
             self._file.close()
 
+    async def kill(self) -> None:
+        """End it as a power cut would."""
+        self._signal(signal.SIGKILL)
+        await self.wait()
+
     async def wait(self) -> int:
         """Wait until it ends; returns its exit code."""
         if self._process is None:
