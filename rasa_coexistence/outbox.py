@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,13 +12,15 @@ import structlog
 from msgspec import Struct
 
 from rasa_coexistence import sending, takeover
+from rasa_coexistence.errors import LeaseLost
 from rasa_coexistence.events import JSON, ContactIds
 from rasa_coexistence.graph.answers import Receipt
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.graph.errors import GraphError, Verdict, retry_delay
-from rasa_coexistence.ledger import bubbles, chats, failures, held_back, own_sends, people, queues
+from rasa_coexistence.ledger import bubbles, chats, failures, held_back, own_sends, people, queues, rates
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.presence import Presence
 from rasa_coexistence.records import BubbleState
 from rasa_coexistence.settings import Settings
 from rasa_coexistence.to_whatsapp import template_body
@@ -25,6 +28,10 @@ from rasa_coexistence.to_whatsapp import template_body
 log = structlog.get_logger(__name__)
 
 Token = Callable[[str], Awaitable[str | None]]  # phone_number_id -> access token
+
+SHORT_SECONDS = 0.3  # a wait so short is not worth giving the conversation back
+EARLY_SECONDS = 0.25  # claims are made by a poll: come back in time to hit the slot
+SLOT_LASTS_SECONDS = 1.0  # slots that were missed must not all be used at once
 
 
 class Parcel(Struct, frozen=True, kw_only=True):
@@ -34,7 +41,6 @@ class Parcel(Struct, frozen=True, kw_only=True):
     phone_number_id: str
     body: JSON
     attempts: int
-    cause: str
 
 
 class Outbox:
@@ -45,6 +51,7 @@ class Outbox:
         database: Database,
         graph: GraphClient,
         token: Token,
+        presence: Presence,
         settings: Settings,
         *,
         clock: Callable[[], float],
@@ -53,6 +60,7 @@ class Outbox:
         self._database = database
         self._graph = graph
         self._token = token
+        self._presence = presence
         self._replies = settings.replies
         self._rules = takeover.rules_of(settings.takeover)
         self._clock = clock
@@ -60,22 +68,27 @@ class Outbox:
 
     async def empty(self, lease: queues.Lease) -> float | None:
         """Send what may leave of one conversation; return when to look at it again."""
-        while True:
-            step = await self._database.write(self._next, lease)
-            if not isinstance(step, Parcel):
-                return step
-            try:
-                receipt = await self._send(step)
-            except GraphError as error:
-                await self._database.write(self._settle_error, lease, step, error)
+        step = await self._database.write(self._next, lease)
+        while step is not None:
+            if isinstance(step, Parcel):
+                outcome = await self._send(lease.conversation_id, step)
+                step = await self._database.write(self._settle, lease, step, outcome)
+            elif step - self._clock() <= SHORT_SECONDS:
+                await asyncio.sleep(max(step - self._clock(), 0.0))
+                step = await self._database.write(self._next, lease)
             else:
-                await self._database.write(self._settle_receipt, lease, step, receipt)
+                return step - EARLY_SECONDS
+        return None
 
-    async def _send(self, parcel: Parcel) -> Receipt:
-        token = await self._token(parcel.phone_number_id)
-        if token is None:
-            raise GraphError.without_token(parcel.phone_number_id)
-        return await self._graph.send_message(parcel.phone_number_id, parcel.body, access_token=token)
+    async def _send(self, conversation_id: int, parcel: Parcel) -> Receipt | GraphError:
+        await self._presence.settled(conversation_id)
+        try:
+            token = await self._token(parcel.phone_number_id)
+            if token is None:
+                return GraphError.without_token(parcel.phone_number_id)
+            return await self._graph.send_message(parcel.phone_number_id, parcel.body, access_token=token)
+        except GraphError as error:
+            return error
 
     def _next(self, connection: Any, lease: queues.Lease) -> Parcel | float | None:
         """Return the message to send now, or the time to look again, or None when there is nothing left."""
@@ -89,10 +102,13 @@ class Outbox:
                 continue
             chat = chats.lock(connection, lease.conversation_id)
             decision = sending.decide(self._situation(chat, row, now), now)
+            if isinstance(decision, sending.Go):
+                decision = self._slot(connection, chat, row, now)
             if isinstance(decision, sending.Wait):
                 return decision.until
-            if isinstance(decision, sending.Go):
-                return self._take(connection, chat, row, now)
+            to = _address_of(connection, chat)
+            if isinstance(decision, sending.Go) and to is not None:
+                return self._take(connection, chat, row, to, now)
             self._refuse(connection, chat, row, decision, now)
         return None
 
@@ -115,82 +131,120 @@ class Outbox:
             last_customer_at=chat.last_customer_at,
             is_template=msgspec.json.decode(row.body).get("type") == "template",
             not_before=row.not_before,
-            number_slot_at=chat.send_slot_at,
+            stopped_until=chat.stopped_until,
             pair_slot_at=chat.pair_slot_at,
         )
 
-    def _take(self, connection: Any, chat: Chat, row: Any, now: float) -> Parcel:
-        bubbles.move(connection, row.id, BubbleState.SENDING, now=now, attempts=row.attempts + 1)
-        chats.take_slots(
-            connection,
-            chat,
-            now=now,
-            number_interval=1 / self._replies.messages_per_second,
-            pair_interval=sending.PAIR_SECONDS,
-        )
+    def _slot(self, connection: Any, chat: Chat, row: Any, now: float) -> sending.Go | sending.Wait:
+        """Take a slot of the number; a message that has one goes when it is due."""
+        slot = row.slot_at
+        if slot is None or slot < now - SLOT_LASTS_SECONDS:
+            interval = 1 / self._replies.messages_per_second
+            slot = rates.take_number_slot(connection, chat.phone_number_id, now=now, interval=interval)
+            bubbles.change(connection, row.id, slot_at=slot)
+        return sending.Go() if slot <= now else sending.Wait(slot)
+
+    def _take(self, connection: Any, chat: Chat, row: Any, to: JSON, now: float) -> Parcel:
+        attempts = row.attempts + 1
+        bubbles.move(connection, row.id, BubbleState.SENDING, now=now, attempts=attempts, slot_at=None)
+        rates.take_pair_slot(connection, chat.id, now=now, interval=sending.PAIR_SECONDS)
         body = {
             "messaging_product": "whatsapp",
             "recipient_type": "individual",
-            **({"to": f"+{chat.wa_id}"} if chat.wa_id else {"recipient": chat.user_id}),
+            **to,
             **msgspec.json.decode(row.body),
             "biz_opaque_callback_data": bubbles.callback_data(row.id, row.cause),
         }
-        return Parcel(
-            outbox_id=row.id,
-            phone_number_id=chat.phone_number_id,
-            body=body,
-            attempts=row.attempts + 1,
-            cause=row.cause,
-        )
+        return Parcel(outbox_id=row.id, phone_number_id=chat.phone_number_id, body=body, attempts=attempts)
 
     def _refuse(self, connection: Any, chat: Chat, row: Any, decision: object, now: float) -> None:
         """Record why a message does not leave."""
         if isinstance(decision, sending.HoldBack):
             held_back.hold_back(connection, chat.id, decision.person, now=now, only=row.id)
-        elif isinstance(decision, sending.NumberGone):
-            reason = f"the business number is {decision.state}"
-            bubbles.move(connection, row.id, BubbleState.UNDELIVERABLE, now=now, reason=reason)
+        elif isinstance(decision, sending.ClosedWindow):
+            self._refuse_in_closed_window(connection, row, now)
         else:
-            reason = "the customer has not written for 24 hours"
-            template = self._replies.closed_window_template
-            if template is not None and not bubbles.cause_has_template(connection, chat.id, row.cause):
-                body = template_body(template.name, template.language)
-                bubbles.replace_body(connection, row.id, body, now=now, reason=f"{reason}: sent the template")
-            else:
-                bubbles.move(connection, row.id, BubbleState.UNDELIVERABLE, now=now, reason=reason)
+            reason = "nothing is known of this customer that WhatsApp sends to"
+            if isinstance(decision, sending.NumberGone):
+                reason = f"the business number is {decision.state}"
+            bubbles.move(connection, row.id, BubbleState.UNDELIVERABLE, now=now, reason=reason)
 
-    def _settle_receipt(self, connection: Any, lease: queues.Lease, parcel: Parcel, receipt: Receipt) -> None:
-        now = self._clock()
+    def _refuse_in_closed_window(
+        self, connection: Any, row: Any, now: float, reason: str = "the customer has not written for 24 hours"
+    ) -> None:
+        """Let the template go in the place of the first bubble of an answer, if there is one."""
+        template = self._replies.closed_window_template
+        if template is None or bubbles.cause_has_template(connection, row.conversation_id, row.cause):
+            bubbles.move(connection, row.id, BubbleState.UNDELIVERABLE, now=now, reason=reason)
+            return
+        body = template_body(template.name, template.language)
+        bubbles.replace_body(connection, row.id, body, now=now, reason=f"{reason}: sent the template")
+
+    def _settle(
+        self, connection: Any, lease: queues.Lease, parcel: Parcel, outcome: Receipt | GraphError
+    ) -> Parcel | float | None:
+        """Write down what came of a try, whoever has the lease by now, and return what is next."""
         row = bubbles.get(connection, parcel.outbox_id)
-        if row.state == BubbleState.SENDING.value:  # else a status was faster than the answer
-            bubbles.move(connection, row.id, BubbleState.ACCEPTED, now=now, wamid=receipt.wamid)
+        if row is None:
+            return None  # the customer was forgotten meanwhile
+        if isinstance(outcome, Receipt):
+            self._settle_receipt(connection, lease, row, outcome)
+        elif row.state == BubbleState.SENDING.value:  # else a status proved that it arrived
+            self._settle_error(connection, row, parcel, outcome)
+        try:
+            return self._next(connection, lease)
+        except LeaseLost:
+            return None
+
+    def _settle_receipt(self, connection: Any, lease: queues.Lease, row: Any, receipt: Receipt) -> None:
+        now = self._clock()
+        bubbles.accept(connection, row, receipt.wamid, now=now)
         chat = chats.lock(connection, lease.conversation_id)
         contact = ContactIds(wa_id=receipt.wa_id, user_id=receipt.user_id)
         people.learn(connection, chat.phone_number_id, chat.id, contact)
+        if chat.stopped_until is not None:
+            rates.go_on(connection, chat.phone_number_id)
         if own_sends.remember(connection, chat, row, receipt.wamid, self._rules, now=now):
             self._on_news()
 
-    def _settle_error(self, connection: Any, lease: queues.Lease, parcel: Parcel, error: GraphError) -> None:
+    def _settle_error(self, connection: Any, row: Any, parcel: Parcel, error: GraphError) -> None:
         now = self._clock()
-        row = bubbles.get(connection, parcel.outbox_id)
-        if row.state != BubbleState.SENDING.value:
-            return  # a status proved that it arrived
         told = {"reason": str(error), "code": error.code}
         log.warning("outbox.refused", outbox_id=row.id, code=error.code, verdict=error.verdict.name)
-        if error.verdict is Verdict.UNCLEAR:
-            bubbles.move(connection, row.id, BubbleState.UNCLEAR, now=now, **told)
-            return
-        if error.verdict is Verdict.STOP_NUMBER or error.verdict is Verdict.DISCONNECTED:
-            failures.number_stopped(
-                connection, parcel.phone_number_id, code=error.code, reason=str(error), now=now
-            )
-            until = now + sending.STOPPED_SECONDS
-            bubbles.move(connection, row.id, BubbleState.QUEUED, now=now, not_before=until, **told)
-            return  # nothing leaves before somebody has looked at it, so nothing has to be held back
         delay = retry_delay(error.verdict, parcel.attempts, jitter=random.random())  # noqa: S311 - no secret
-        if delay is None:
-            bubbles.move(connection, row.id, BubbleState.FAILED, now=now, **told)
-            failures.message_failed(connection, row, code=error.code, now=now)
-        else:
-            bubbles.move(connection, row.id, BubbleState.QUEUED, now=now, not_before=now + delay, **told)
+        match error.verdict:
+            case Verdict.UNCLEAR:
+                bubbles.move(connection, row.id, BubbleState.UNCLEAR, now=now, **told)
+                return
+            case Verdict.STOP_NUMBER | Verdict.DISCONNECTED:
+                self._stop_number(connection, row, parcel, error, now)
+                return  # nothing leaves before somebody has looked at it, so nothing has to be held back
+            case Verdict.CLOSED_WINDOW:
+                self._refuse_in_closed_window(connection, row, now, reason=str(error))
+            case _ if delay is None:
+                bubbles.move(connection, row.id, BubbleState.FAILED, now=now, **told)
+                failures.message_failed(connection, row, code=error.code, now=now)
+            case _:
+                bubbles.move(connection, row.id, BubbleState.QUEUED, now=now, not_before=now + delay, **told)
+        if error.verdict is Verdict.THROTTLED and delay is not None:
+            rates.slow_down(connection, parcel.phone_number_id, until=now + delay)
         own_sends.after_doubt(connection, chats.load(connection, row.conversation_id), now=now)
+
+    def _stop_number(self, connection: Any, row: Any, parcel: Parcel, error: GraphError, now: float) -> None:
+        """Let the whole number wait: every other message would fail alike."""
+        number, told = parcel.phone_number_id, {"reason": str(error), "code": error.code}
+        failures.number_stopped(connection, number, code=error.code, reason=str(error), now=now)
+        rates.stop(connection, number, until=now + sending.STOPPED_SECONDS)
+        is_late = now > row.created_at + sending.WINDOW_SECONDS
+        state = BubbleState.FAILED if is_late else BubbleState.QUEUED
+        bubbles.move(connection, row.id, state, now=now, **told)
+
+
+def _address_of(connection: Any, chat: Chat) -> JSON | None:
+    """Return the part of a message that says who it is for; None when no id of the customer will do."""
+    if chat.wa_id:
+        return {"to": f"+{chat.wa_id}"}  # without the plus Meta may put the shop's own country before it
+    if chat.user_id:
+        return {"recipient": chat.user_id}
+    parents = [alias for alias in people.aliases_of(connection, chat.id) if alias.startswith("parent:")]
+    return {"recipient": parents[0].removeprefix("parent:")} if parents else None

@@ -25,7 +25,7 @@ class Situation(Struct, frozen=True, kw_only=True):
     last_customer_at: float | None
     is_template: bool
     not_before: float
-    number_slot_at: float
+    stopped_until: float | None  # of the whole number
     pair_slot_at: float
 
 
@@ -68,7 +68,7 @@ def decide(situation: Situation, now: float) -> Go | Wait | HoldBack | ClosedWin
         return ClosedWindow()
     until = max(
         situation.not_before,
-        situation.number_slot_at,
+        situation.stopped_until or 0.0,
         situation.pair_slot_at - (PAIR_BURST - 1) * PAIR_SECONDS,
     )
     return Go() if until <= now else Wait(until)

@@ -20,6 +20,7 @@ from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.ledger.filing import FilingRules
 from rasa_coexistence.media import MediaFiles
 from rasa_coexistence.outbox import Outbox
+from rasa_coexistence.presence import Presence
 from rasa_coexistence.rasa_bridge import RasaBridge
 from rasa_coexistence.reading import Reader
 from rasa_coexistence.settings import Settings
@@ -47,6 +48,7 @@ class Service:
         self.graph = GraphClient(graph_url=settings.graph_url, graph_version=settings.graph_version)
         self.tokens = Tokens(self.database, settings)
         self.media = MediaFiles(self.database, self.graph, self.tokens.of)
+        self._presence = Presence(self.database, self.graph, self.tokens.of, settings.replies, clock=clock)
         rules = takeover.rules_of(settings.takeover)
         self._reader = Reader(self.database, filing_rules(settings), clock)
         history = HistoryImport(self.database, self.bridge, self._reader, settings, clock)
@@ -54,7 +56,13 @@ class Service:
             self.database, self.bridge, history, settings, rules, clock=clock, on_release=self._bubbles_wait
         )
         outbox = Outbox(
-            self.database, self.graph, self.tokens.of, settings, clock=clock, on_news=self._something_waits
+            self.database,
+            self.graph,
+            self.tokens.of,
+            self._presence,
+            settings,
+            clock=clock,
+            on_news=self._something_waits,
         )
         self.worker = Worker(
             self.database,
@@ -86,6 +94,7 @@ class Service:
             self._opening.cancel()
         if self._is_open:
             await self.worker.stop()
+            await self._presence.close()
             await self.database.close()
         await self.graph.close()
 

@@ -114,9 +114,20 @@ def move(connection: Any, outbox_id: int, state: BubbleState, *, now: float, **v
     connection.execute(statement.values(state=state.value, changed_at=now, **values))
 
 
+def change(connection: Any, outbox_id: int, **values: Any) -> None:
+    """Change columns of an outgoing message that stays as far as it is."""
+    connection.execute(outbox.update().where(outbox.c.id == outbox_id).values(**values))
+
+
+def accept(connection: Any, row: Any, wamid: str, *, now: float) -> None:
+    """Say that Meta took a message, unless a status has said more already."""
+    if _RANK.get(row.state, 9) < _RANK[BubbleState.ACCEPTED.value]:
+        move(connection, row.id, BubbleState.ACCEPTED, now=now, wamid=wamid)
+
+
 def get(connection: Any, outbox_id: int) -> Any:
-    """Return an outgoing message."""
-    return connection.execute(sa.select(outbox).where(outbox.c.id == outbox_id)).one()
+    """Return an outgoing message, None when its customer was forgotten."""
+    return connection.execute(sa.select(outbox).where(outbox.c.id == outbox_id)).first()
 
 
 def cause_has_template(connection: Any, conversation_id: int, cause: str) -> bool:
@@ -153,7 +164,8 @@ def apply_status(connection: Any, phone_number_id: str, event: StatusChange, *, 
     if event.status == BubbleState.FAILED.value:
         values |= {"code": error.get("code"), "reason": plain(_sentence(error))}
     move(connection, row.id, BubbleState(event.status), now=now, **values)
-    wake(connection, SEND, [row.conversation_id], at=now)
+    if row.state in PENDING:  # the next one waited for this
+        wake(connection, SEND, [row.conversation_id], at=now)
     return row
 
 

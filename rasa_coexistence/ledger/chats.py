@@ -45,7 +45,7 @@ class Chat(Struct, frozen=True, kw_only=True):
     context_of: int
     pair_slot_at: float
     number_state: str
-    send_slot_at: float
+    stopped_until: float | None
 
     def person_has_it(self, now: float) -> Takeover | None:
         """Return the takeover in force, the number's first, or None when the bot may speak."""
@@ -66,7 +66,7 @@ _CHAT = (
         numbers.c.state.label("number_state"),
         numbers.c.hold,
         numbers.c.hold_until,
-        numbers.c.send_slot_at,
+        numbers.c.stopped_until,
         address_book.name_of_conversation().label("address_book_name"),
     )
     .select_from(conversations)
@@ -208,22 +208,6 @@ def imported(connection: Any, conversation_id: int, due_at: float) -> None:
     )
 
 
-def take_slots(
-    connection: Any, chat: Chat, *, now: float, number_interval: float, pair_interval: float
-) -> None:
-    """Use up one message of the number's and of the pair's rate."""
-    connection.execute(
-        numbers.update()
-        .where(numbers.c.phone_number_id == chat.phone_number_id)
-        .values(send_slot_at=max(chat.send_slot_at, now) + number_interval)
-    )
-    connection.execute(
-        conversations.update()
-        .where(conversations.c.id == chat.id)
-        .values(pair_slot_at=max(chat.pair_slot_at, now) + pair_interval)
-    )
-
-
 def stop_number(connection: Any, phone_number_id: str, reason: str) -> None:
     """Note why a number cannot send, for people to see."""
     statement = numbers.update().where(numbers.c.phone_number_id == phone_number_id)
@@ -287,7 +271,6 @@ def _chat(row: Any) -> Chat:
         else takeover.BOT,
         tracker_paused=bool(row.tracker_paused),
         number_state=row.number_state or "connected",
-        send_slot_at=row.send_slot_at or 0.0,
     )
 
 
@@ -297,5 +280,4 @@ _SAME_NAME = frozenset(Chat.__struct_fields__) - {
     "number_takeover",
     "tracker_paused",
     "number_state",
-    "send_slot_at",
 }

@@ -17,6 +17,7 @@ from rasa_coexistence.ledger import (
     history_rows,
     message_rows,
     people,
+    rates,
     syncs,
     takeovers,
 )
@@ -61,7 +62,6 @@ class NumberNews:
     def write(self, connection: Any, rules: FilingRules, now: float) -> None:
         """Write all that was learnt."""
         for number, count in sorted(self.inbound.items()):
-            # Meta's limit counts what comes in as well as what goes out.
             rates.count_inbound(connection, number, count, now=now, interval=1 / rules.messages_per_second)
         for number in sorted(self.phone_was_active):
             values = {"last_phone_activity_at": now}

@@ -80,6 +80,7 @@ numbers = sa.Table(
     sa.Column("hold", sa.Boolean, nullable=False, default=False),  # "bot off now" for the whole number
     sa.Column("hold_until", Time),
     sa.Column("send_slot_at", Time, nullable=False, default=0.0),  # next free slot of the 20 a second (GCRA)
+    sa.Column("stopped_until", Time),  # nothing is tried before: what was tried last failed for all
     sa.Column("created_at", Time, nullable=False),
 )
 
@@ -219,6 +220,7 @@ outbox = sa.Table(
     sa.Column("wamid", sa.Text),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("not_before", Time, nullable=False, default=0.0),
+    sa.Column("slot_at", Time),  # the slot of the number that it has taken
     sa.Column("created_at", Time, nullable=False),
     sa.Column("changed_at", Time, nullable=False),
     sa.Column("marked", sa.Boolean, nullable=False, default=False),  # the tracker knows that it was held back
