@@ -104,6 +104,17 @@ class OpenTracker:
         return bool(self._tracker.is_paused())
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever said here."""
+        return not self._tracker.events
+
+    @property
+    def last_heard(self) -> str | None:
+        """The wamid of what a customer said last, None if that was no message."""
+        heard = [event for event in self._tracker.events if isinstance(event, UserUttered)]
+        return heard[-1].message_id if heard else None
+
+    @property
     def bot_paused_itself(self) -> bool:
         """Whether the last pause is the bot's own, not one that we wrote."""
         pauses = [event for event in self._tracker.events if isinstance(event, ConversationPaused)]
@@ -116,10 +127,10 @@ class OpenTracker:
             for event in self._tracker.events
         )
 
-    def has_noted(self, kind: type[Event], wamid: str) -> bool:
-        """Tell whether an event that names this wamid in ``metadata.whatsapp`` stands in the tracker."""
+    def has_noted(self, kind: type[Event], **facts: str) -> bool:
+        """Tell whether an event with these facts in ``metadata.whatsapp`` stands in the tracker."""
         return any(
-            isinstance(event, kind) and (event.metadata.get("whatsapp") or {}).get("wamid") == wamid
+            isinstance(event, kind) and facts.items() <= (event.metadata.get("whatsapp") or {}).items()
             for event in self._tracker.events
         )
 

@@ -15,10 +15,12 @@ from rasa_coexistence.errors import LedgerUnavailable
 from rasa_coexistence.from_whatsapp import scan
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.history import HistoryImport
+from rasa_coexistence.jobs import JobRunner
 from rasa_coexistence.ledger import inbox, syncs
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.ledger.filing import FilingRules
 from rasa_coexistence.media import MediaFiles
+from rasa_coexistence.notify import Notifier
 from rasa_coexistence.outbox import Outbox
 from rasa_coexistence.presence import Presence
 from rasa_coexistence.rasa_bridge import RasaBridge
@@ -49,11 +51,18 @@ class Service:
         self.tokens = Tokens(self.database, settings)
         self.media = MediaFiles(self.database, self.graph, self.tokens.of)
         self._presence = Presence(self.database, self.graph, self.tokens.of, settings.replies, clock=clock)
-        rules = takeover.rules_of(settings.takeover)
+        self.jobs = JobRunner(self.database, clock)
+        self._notifier = Notifier(self.database, settings.takeover.notify_url, clock=clock)
         self._reader = Reader(self.database, filing_rules(settings), clock)
         history = HistoryImport(self.database, self.bridge, self._reader, settings, clock)
         talk = Talk(
-            self.database, self.bridge, history, settings, rules, clock=clock, on_release=self._bubbles_wait
+            self.database,
+            self.bridge,
+            history,
+            settings,
+            self.jobs,
+            clock=clock,
+            on_release=self._bubbles_wait,
         )
         outbox = Outbox(
             self.database,
@@ -73,6 +82,7 @@ class Service:
             quiet_seconds=settings.history.quiet_seconds,
             imports_history=settings.history.enabled,
             clock=clock,
+            others={"jobs": self.jobs.step, "notices": self._notifier.step},
         )
         self._opening: asyncio.Task[None] | None = None
         self._is_open = False
@@ -97,6 +107,7 @@ class Service:
             await self._presence.close()
             await self.database.close()
         await self.graph.close()
+        await self._notifier.close()
 
     async def accept(self, body: bytes) -> None:
         """Store a webhook's body durably; raise BadRequest or LedgerUnavailable."""

@@ -42,7 +42,7 @@ def history_events(
     for message in said:
         moment = _moment(message)
         if moment - previous > expiration:
-            rows += _opening(moment, opening_metadata)
+            rows += opening(moment, opening_metadata)
         previous = moment
         metadata = message_metadata(
             message, source="history", phone_number_id=phone_number_id, contact=contact
@@ -82,7 +82,7 @@ def message_metadata(
     if message.edited_text is not None:
         metadata["edited_from"] = message.edited_text
     if content is not None:
-        for name in ("label", "context", "referral"):
+        for name in ("label", "context", "referral", "target", "emoji"):
             if (value := getattr(content, name)) is not None:
                 metadata[name] = value
         if content.errors:
@@ -98,6 +98,15 @@ def echo_event(message: StoredMessage, *, now: float, phone_number_id: str, cont
     """
     metadata = message_metadata(message, source="phone", phone_number_id=phone_number_id, contact=contact)
     return _bot(message, now, {"whatsapp": metadata})
+
+
+def opening(moment: float, metadata: JSON) -> list[JSON]:
+    """Return the events that begin a session, as Rasa itself would write them."""
+    return [
+        _action("action_session_start", 1.0, moment, metadata),
+        {"event": "session_started", "timestamp": moment, "metadata": metadata},
+        _action("action_listen", None, moment, metadata),
+    ]
 
 
 def chat_context(messages: Sequence[StoredMessage], limit: int) -> list[JSON]:
@@ -147,14 +156,6 @@ def _moment(message: StoredMessage) -> float:
     if message.sent_at is None or not _is_time(message.sent_at):
         return message.received_at
     return min(message.sent_at, message.received_at)
-
-
-def _opening(moment: float, metadata: JSON) -> list[JSON]:
-    return [
-        _action("action_session_start", 1.0, moment, metadata),
-        {"event": "session_started", "timestamp": moment, "metadata": metadata},
-        _action("action_listen", None, moment, metadata),
-    ]
 
 
 def _action(name: str, confidence: float | None, moment: float, metadata: JSON) -> JSON:

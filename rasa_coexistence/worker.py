@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -29,6 +29,7 @@ STOP_SECONDS = 5.0
 PATIENCE_SECONDS = 20.0  # an import waits this long for more chunks of the same chat
 
 Visit = Callable[[queues.Lease], Awaitable[float | None]]
+Step = Callable[[], Awaitable[bool]]  # returns whether there was anything to do
 
 
 class Worker:
@@ -45,6 +46,7 @@ class Worker:
         quiet_seconds: float,
         imports_history: bool,
         clock: Callable[[], float],
+        others: Mapping[str, Step] | None = None,
     ) -> None:
         self._database = database
         self._reader = reader
@@ -53,6 +55,7 @@ class Worker:
         self._quiet_seconds = quiet_seconds
         self._imports_history = imports_history
         self._clock = clock
+        self._others = dict(others or {})
         self._owner = ""
         self._news = {name: asyncio.Event() for name in ("live", "history", queues.TALK, queues.SEND)}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,6 +70,7 @@ class Worker:
             self._forever(queues.TALK, lambda: self._dispatch(queues.TALK)),
             self._forever(queues.SEND, lambda: self._dispatch(queues.SEND)),
             self._forever("clock", self._complete_syncs),
+            *(self._forever(name, step) for name, step in self._others.items()),
         ):
             self._spawn(loop)
         threading.Thread(target=self._renew_until_stopped, name="ledger-renew", daemon=True).start()
@@ -87,7 +91,7 @@ class Worker:
         for name in queues_with_news:
             self._news[name].set()
 
-    async def _forever(self, name: str, step: Callable[[], Awaitable[bool]]) -> None:
+    async def _forever(self, name: str, step: Step) -> None:
         """Repeat a step; sleep until there is news, or for one poll, when it had nothing to do."""
         news = self._news.setdefault(name, asyncio.Event())
         while not self._stopping.is_set():  # wait_for can swallow a cancellation

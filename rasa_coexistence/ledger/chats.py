@@ -12,7 +12,6 @@ from msgspec import Struct
 from rasa_coexistence import takeover
 from rasa_coexistence.events import Content
 from rasa_coexistence.ledger import address_book, dialects, message_rows
-from rasa_coexistence.ledger.queues import SEND, TALK, wake
 from rasa_coexistence.ledger.schema import conversations, messages, numbers
 from rasa_coexistence.records import MessageState, StoredMessage, Takeover
 
@@ -136,29 +135,18 @@ def settle(connection: Any, message_id: int, state: MessageState) -> None:
     connection.execute(messages.update().where(messages.c.id == message_id).values(state=state.value))
 
 
-def set_takeover(
-    connection: Any, chat: Chat, to: Takeover, *, now: float, before: Takeover | None = None
+def mirrored(
+    connection: Any,
+    conversation_id: int,
+    *,
+    paused: bool,
+    context_of: int | None = None,
+    resumed: bool = False,
 ) -> None:
-    """Write who has a conversation, and wake its queues so that the tracker hears of it."""
-    values: dict[str, Any] = {
-        "takeover": to.mode,
-        "takeover_until": to.until,
-        "takeover_reason": to.reason,
-        "takeover_wamid": to.wamid,
-        "takeover_before": None if before is None else msgspec.json.encode(before).decode(),
-        "wants_person": to.wants_person,
-    }
-    if to.mode == "bot":
-        values["handed_back_at"] = now
-    connection.execute(conversations.update().where(conversations.c.id == chat.id).values(**values))
-    wake(connection, TALK, [chat.id], at=now)
-    if to.mode == "bot":
-        wake(connection, SEND, [chat.id], at=now)
-
-
-def mirrored(connection: Any, conversation_id: int, *, paused: bool, context_of: int | None = None) -> None:
     """Say what Rasa was told: whether the bot is silent, and of which history the slots were made."""
     values: dict[str, Any] = {"tracker_paused": paused}
+    if resumed:
+        values["resumes"] = conversations.c.resumes + 1
     if context_of is not None:
         values["context_of"] = context_of
     connection.execute(conversations.update().where(conversations.c.id == conversation_id).values(**values))

@@ -57,6 +57,12 @@ def is_all_held_back(connection: Any, conversation_id: int, cause: str) -> bool:
     return BubbleState.HELD_BACK.value in states and states <= set(_NEVER_LEFT)
 
 
+def has_bubbles(connection: Any, conversation_id: int, cause: str) -> bool:
+    """Tell whether a cause made the bot speak."""
+    spoken = sa.and_(_of(conversation_id, cause), outbox.c.state != BubbleState.DISCARDED.value)
+    return connection.execute(sa.select(outbox.c.id).where(spoken).limit(1)).first() is not None
+
+
 def of_cause(connection: Any, conversation_id: int, cause: str) -> dict[int, str]:
     """Return which ordinals of a cause are held back, and why; the tracker is about to learn it."""
     held_back = sa.and_(_of(conversation_id, cause), outbox.c.state == BubbleState.HELD_BACK.value)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import structlog
 
 from rasa_coexistence import takeover
-from rasa_coexistence.ledger import chats, dialects, held_back
+from rasa_coexistence.ledger import chats, dialects, held_back, notices
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.queues import TALK, wake
 from rasa_coexistence.ledger.schema import conversations, messages, numbers
@@ -68,6 +68,15 @@ def hand_back(connection: Any, conversation_id: int, *, reason: str, now: float)
     """Give a conversation back to the bot."""
     chat = chats.lock(connection, conversation_id)
     write(connection, chat, Takeover(reason=reason), now=now, handed_back_at=now)
+
+
+def hand_off(connection: Any, chat: Chat, rules: takeover.Rules, *, cause: str | None, now: float) -> None:
+    """Keep a conversation for a person whom the bot asked for, and call them."""
+    after = takeover.after_hand_off(chat.takeover, rules, now, cause=cause)
+    if after is not None:
+        write(connection, chat, after, now=now)
+        about = cause or f"{now:.3f}"
+        notices.about_chat(connection, notices.HAND_OFF, chat, about=about, now=now, until=after.until)
 
 
 def current(connection: Any, conversation_id: int, *, now: float) -> Chat:
