@@ -88,16 +88,21 @@ def has_session(request: Request, service: Service) -> bool:
 
 async def read_body(request: Request) -> bytes:
     """Return a streamed request's body; raise TooLarge before more than the limit is in memory."""
-    too_large = TooLarge(f"the body has more than {LARGEST_BODY // (1024 * 1024)} MiB")
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > LARGEST_BODY:
-        raise too_large
+        raise _too_large(request)
     body = bytearray()
     async for chunk in request.stream:
         body += chunk
         if len(body) > LARGEST_BODY:
-            raise too_large
+            raise _too_large(request)
     return bytes(body)
+
+
+def _too_large(request: Request) -> TooLarge:
+    # The rest is still on its way: a next request on this connection would stand behind it.
+    request.stream.keep_alive = False
+    return TooLarge(f"the body has more than {LARGEST_BODY // (1024 * 1024)} MiB")
 
 
 def read_json(request: Request, kind: type[Body]) -> Body:

@@ -10,6 +10,8 @@ from rasa_coexistence.answering import answering, failure, for_admins, is_admin,
 from rasa_coexistence.errors import BadRequest
 from rasa_coexistence.ledger import syncs
 from rasa_coexistence.routes_media import add_media_routes
+from rasa_coexistence.routes_onboarding import add_onboarding_routes
+from rasa_coexistence.routes_pages import add_page_routes
 from rasa_coexistence.service import Service
 from rasa_coexistence.signature import check_signature
 
@@ -20,6 +22,8 @@ def blueprint(service: Service) -> Blueprint:
     _meta_routes(routes, service)
     _sync_routes(routes, service)
     add_media_routes(routes, service)
+    add_onboarding_routes(routes, service)
+    add_page_routes(routes, service)
     return routes
 
 
@@ -63,7 +67,8 @@ def _sync_routes(routes: Blueprint, service: Service) -> None:
         number = request.args.get("id") or service.settings.phone_number_id
         if not number:
             raise BadRequest("say which number: ?id=<phone_number_id>")
-        status = await service.database.read(syncs.status, number)
+        # Meta's ids are digits; not every database takes whatever else a URL can hold.
+        status = await service.database.read(syncs.status, number) if number.isdigit() else None
         if status is None:
             return failure(404, "not_found", f"no number with the phone_number_id {number} is known here")
         return json(status)
