@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -112,12 +113,26 @@ def newest_within(events: list[JSON], max_bytes: int) -> list[JSON]:
 
 
 def as_json(event: JSON) -> str:
-    """Return an event as ``json.dumps`` would: in ASCII, which databases of any encoding hold."""
+    """Return an event in ASCII, as ``json.dumps`` would: databases of any encoding hold that."""
     try:
         encoded = msgspec.json.encode(event)
     except UnicodeEncodeError:  # half a character: JSON can say it, UTF-8 cannot
         return json.dumps(event)
-    return encoded.decode() if encoded.isascii() else json.dumps(event)
+    if encoded.isascii():
+        return encoded.decode()
+    if b"\\" in encoded and rb"\\" in encoded:  # the first is found, or not, ten times as fast
+        return json.dumps(event)  # a backslash that somebody typed is no beginning of an escape
+    # Python's escapes are JSON's but for two; so it takes half the time of json.dumps.
+    escaped = encoded.decode().encode("ascii", "backslashreplace").replace(rb"\x", rb"\u00")
+    return _BEYOND_16_BITS.sub(_as_pair, escaped).decode()
+
+
+_BEYOND_16_BITS = re.compile(rb"\\U([0-9a-f]{8})")
+
+
+def _as_pair(escape: re.Match[bytes]) -> bytes:
+    beyond = int(escape.group(1), 16) - 0x10000
+    return rb"\u%04x\u%04x" % (0xD800 + (beyond >> 10), 0xDC00 + (beyond & 0x3FF))
 
 
 def _size(event: JSON) -> int:
