@@ -109,6 +109,7 @@ class Turn:
         self._said_at: dict[int, float] = {}  # ordinal -> timestamp of the event that said it
         self._released = 0
         self._releasing: asyncio.Task[None] | None = None
+        self._is_over = asyncio.Event()
 
     async def say(self, response: Mapping[str, Any]) -> None:
         """Take one response of the bot."""
@@ -152,10 +153,16 @@ class Turn:
         return held_back.of_cause(connection, chat.id, self.cause)
 
     async def _release_when_slow(self, seconds: float) -> None:
-        while True:
-            await asyncio.sleep(seconds)
+        while not await self._ends_within(seconds):
             with contextlib.suppress(LedgerError):  # they leave with the others, when the turn is saved
                 await self._release_early()
+
+    async def _ends_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._is_over.wait(), seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True
 
     async def _release_early(self) -> None:
         drafts = self._drafts[self._released :]
@@ -173,11 +180,10 @@ class Turn:
         )
 
     async def _stop_releasing(self) -> None:
+        """Let nothing leave early any more; what is leaving just now is waited for, it cannot be called back."""
+        self._is_over.set()
         if self._releasing is not None:
-            self._releasing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._releasing
-            self._releasing = None
+            await self._releasing
 
 
 class FreeSpeech:
