@@ -180,7 +180,7 @@ class Turn:
         )
 
     async def _stop_releasing(self) -> None:
-        """Let nothing leave early any more; what is leaving just now is waited for, it cannot be called back."""
+        """Release nothing more early, but wait for what is leaving: it cannot be called back."""
         self._is_over.set()
         if self._releasing is not None:
             await self._releasing
