@@ -16,11 +16,14 @@ from rasa_coexistence.from_whatsapp import scan
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.jobs import JobRunner
-from rasa_coexistence.ledger import inbox, syncs
+from rasa_coexistence.ledger import inbox
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.ledger.filing import FilingRules
 from rasa_coexistence.media import MediaFiles
 from rasa_coexistence.notify import Notifier
+from rasa_coexistence.onboarding.adopting import check_in
+from rasa_coexistence.onboarding.flow import Onboardings
+from rasa_coexistence.onboarding.watch import Watch
 from rasa_coexistence.outbox import Outbox
 from rasa_coexistence.presence import Presence
 from rasa_coexistence.rasa_bridge import RasaBridge
@@ -73,6 +76,8 @@ class Service:
             clock=clock,
             on_news=self._something_waits,
         )
+        self.onboardings = Onboardings(self.database, self.graph, self.tokens, settings, clock=clock)
+        watch = Watch(self.database, self.graph, self.tokens, settings, self.onboardings, clock=clock)
         self.worker = Worker(
             self.database,
             self._reader,
@@ -82,15 +87,17 @@ class Service:
             quiet_seconds=settings.history.quiet_seconds,
             imports_history=settings.history.enabled,
             clock=clock,
-            others={"jobs": self.jobs.step, "notices": self._notifier.step},
+            others={"jobs": self.jobs.step, "notices": self._notifier.step, "watch": watch.step},
         )
+        self.is_stopping = asyncio.Event()  # ends the streams of those who follow a sync
         self._opening: asyncio.Task[None] | None = None
         self._is_open = False
 
     async def start(self) -> None:
         """Open the ledger and start to work; while the database cannot be reached, keep trying.
 
-        Raise SchemaTooNew when a newer release wrote the ledger.
+        Raise SchemaTooNew when a newer release wrote the ledger, ConfigError when its numbers do not go with
+        the settings.
         """
         try:
             await self._open()
@@ -100,11 +107,13 @@ class Service:
 
     async def stop(self) -> None:
         """End the work; what is unfinished goes on after the next start."""
+        self.is_stopping.set()
         if self._opening is not None:
             self._opening.cancel()
         if self._is_open:
             await self.worker.stop()
             await self._presence.close()
+            await self.onboardings.stop()
             await self.database.close()
         await self.graph.close()
         await self._notifier.close()
@@ -131,9 +140,8 @@ class Service:
 
     async def _open(self) -> None:
         await asyncio.to_thread(self.database.open)
-        number = self.settings.phone_number_id
-        if number is not None:
-            await self.database.write(syncs.add_number, number, now=self.clock())
+        await self.database.write(check_in, self.settings, now=self.clock())
+        await self.tokens.rotate()
         self._is_open = True
         self.worker.start()
 

@@ -197,9 +197,9 @@ def imported(connection: Any, conversation_id: int, due_at: float) -> None:
 
 
 def stop_number(connection: Any, phone_number_id: str, reason: str) -> None:
-    """Note why a number cannot send, for people to see."""
+    """Note why a number cannot send, for people to see, and have Meta asked how it is."""
     statement = numbers.update().where(numbers.c.phone_number_id == phone_number_id)
-    connection.execute(statement.values(state_reason=reason))
+    connection.execute(statement.values(state_reason=reason, check_due_at=0.0))
 
 
 def ask_for_person(connection: Any, conversation_id: int) -> None:

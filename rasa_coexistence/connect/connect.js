@@ -1,0 +1,197 @@
+// The page on which an owner connects the number of a phone: Meta's window, then our own steps.
+"use strict";
+
+const settings = JSON.parse(document.getElementById("settings").textContent);
+const texts = settings.texts;
+const SDK = `https://connect.facebook.net/${{ es: "es_LA", pt: "pt_BR" }[settings.language] || "en_US"}/sdk.js`;
+const FEATURE = "whatsapp_business_app_onboarding";
+const SECTIONS = ["start", "meta", "choose", "work", "problem"];
+let attempt = null;
+let signup = null; // what is posted, kept while the owner chooses a number
+let stream = null;
+let poll = null;
+
+const at = (id) => document.getElementById(id);
+const text = (key, values = {}) =>
+  (texts[key] || "").replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
+
+function show(section) {
+  for (const name of SECTIONS) at(name).hidden = name !== section;
+  const title = at(section).querySelector("h2");
+  if (section !== "start") title.focus();
+}
+
+function fail(key, details = "", values = {}) {
+  at("problem-text").textContent = text(key, values) || text("problem.other");
+  at("problem-details").textContent = details;
+  stop();
+  show("problem");
+}
+
+function stop() {
+  clearTimeout(poll);
+  if (stream) stream.close();
+  stream = null;
+}
+
+// ---- Meta's window --------------------------------------------------------------------------------------
+
+function loadSdk() {
+  const local = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  if (location.protocol !== "https:" && !local) return fail("problem.https");
+  window.fbAsyncInit = () => {
+    FB.init({ appId: settings.app_id, version: settings.graph_version, autoLogAppEvents: false, xfbml: false });
+    at("connect").disabled = false;
+  };
+  const script = document.createElement("script");
+  script.src = SDK;
+  script.async = true;
+  script.crossOrigin = "anonymous";
+  script.onerror = () => fail("problem.blocked");
+  document.head.append(script);
+}
+
+// A v4 configuration makes the window v4 by itself; ?version=v3 asks a v3 one for its version by name.
+function extras() {
+  const wanted = new URLSearchParams(location.search).get("version");
+  const known = { setup: {}, featureType: FEATURE, sessionInfoVersion: "3" };
+  return /^v\d[\w-]*$/.test(wanted || "") ? { ...known, version: wanted } : known;
+}
+
+function openMeta() {
+  attempt = new Attempt(settle);
+  show("meta");
+  const mine = attempt;
+  try {
+    FB.login((answer) => mine.loggedIn(answer), {
+      config_id: settings.config_id,
+      response_type: "code",
+      override_default_response_type: true,
+      extras: extras(),
+    });
+  } catch (error) {
+    mine.end({ kind: "problem", text: "blocked" });
+  }
+}
+
+function settle(outcome, ended) {
+  if (ended !== attempt) return;
+  if (outcome.kind === "post") {
+    const finish = ended.finish || {};
+    signup = { code: ended.code, waba_id: finish.wabaId, phone_number_id: finish.phoneNumberId };
+    post(finish.name);
+  } else if (outcome.kind === "cancel") {
+    const step = `cancel.${outcome.step}`;
+    fail(step in texts ? step : "cancel.other", outcome.step && `(${outcome.step})`);
+  } else if (outcome.kind === "error") {
+    const session = outcome.session ? text("problem.session", { session: outcome.session }) : "";
+    fail("problem.meta", [outcome.details, session].filter(Boolean).join("\n"));
+  } else {
+    fail(`problem.${outcome.text}`);
+  }
+}
+
+// ---- our steps ------------------------------------------------------------------------------------------
+
+async function call(path, body) {
+  const options = body && {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  };
+  const answer = await fetch(path, { credentials: "same-origin", ...options });
+  if (answer.status === 401) location.reload(); // the session ended: log in again
+  return { status: answer.status, body: await answer.json() };
+}
+
+async function post(finishedAs) {
+  mark("account", "busy", "");
+  show("work");
+  try {
+    handle(await call("api/onboarding", signup), finishedAs);
+  } catch (error) {
+    fail("problem.server");
+  }
+}
+
+function handle({ status, body }, finishedAs) {
+  const code = body.error && body.error.code;
+  if (code === "several_numbers") return choose(body.numbers);
+  if (code) {
+    const shown = code === "no_coexistence_number" && `finish.${finishedAs}` in texts ? `finish.${finishedAs}` : `error.${code}`;
+    return fail(shown in texts ? shown : "problem.other", shown in texts ? "" : body.error.message);
+  }
+  at("waiting").textContent = body.waits_for ? text(`waits.${body.waits_for.code}`) || body.waits_for.message : "";
+  if (body.sync && (body.state === "done" || body.steps.subscribe)) {
+    mark("account", "done", text("work.number", { number: shownNumber(body.sync) }));
+    at("afterwards").hidden = false;
+    follow(body.phone_number_id, body.sync);
+  }
+  if (status === 202) {
+    poll = setTimeout(async () => {
+      try { handle(await call(`api/onboarding/${body.onboarding}`), finishedAs); } catch { fail("problem.server"); }
+    }, 2000);
+  }
+}
+
+function choose(numbers) {
+  at("list").replaceChildren(...numbers.map((number, index) => {
+    const label = document.createElement("label");
+    const radio = Object.assign(document.createElement("input"), { type: "radio", name: "number", value: number.phone_number_id });
+    radio.required = true;
+    radio.checked = index === 0;
+    const words = document.createElement("div");
+    const name = Object.assign(document.createElement("strong"), { textContent: number.verified_name || "" });
+    const digits = Object.assign(document.createElement("span"), { textContent: number.display_phone_number || number.phone_number_id });
+    words.append(name, digits);
+    label.append(radio, words);
+    return label;
+  }));
+  show("choose");
+}
+
+function follow(number, sync) {
+  shownSync(sync);
+  if (stream) return;
+  stream = new EventSource(`api/sync/events?id=${encodeURIComponent(number)}`);
+  stream.addEventListener("sync", (event) => shownSync(JSON.parse(event.data)));
+}
+
+function shownSync(sync) {
+  const contacts = sync.contacts || {};
+  const history = sync.history || {};
+  const count = new Intl.NumberFormat(settings.language).format;
+  const one = { done: "completed", none: "declined", failed: "failed" };
+  const stateOf = (status) => Object.keys(one).find((state) => one[state] === status) || (status === "not_started" ? "" : "busy");
+  mark("contacts", stateOf(contacts.status), text(`contacts.${contacts.status}`, { count: count(contacts.received || 0) }));
+  const values = { messages: count(history.messages_received || 0), chats: count(history.conversations || 0), progress: history.progress || 0 };
+  const known = /\b259310[789]\b/.exec(history.error || "");
+  const told = history.status === "failed" && known ? `history.${known[0]}` : `history.${history.status}`;
+  mark("history", stateOf(history.status), text(told, values));
+  at("bar").hidden = !["requested", "syncing"].includes(history.status);
+  at("bar").value = history.progress || 0;
+  if (["completed", "declined", "failed"].includes(history.status)) at("work-title").textContent = text("work.done");
+}
+
+function mark(step, state, words) {
+  const line = at(`step-${step}`);
+  line.dataset.state = state;
+  line.querySelector("span").textContent = words;
+}
+
+function shownNumber(sync) {
+  return sync.display_phone_number ? `+${sync.display_phone_number}` : sync.phone_number_id;
+}
+
+window.addEventListener("message", (message) => {
+  const event = readSignupEvent(message);
+  if (event && attempt) attempt.heard(event);
+});
+at("connect").addEventListener("click", openMeta);
+at("again").addEventListener("click", () => { stop(); show("start"); });
+at("numbers").addEventListener("submit", (event) => {
+  event.preventDefault();
+  signup.phone_number_id = new FormData(event.target).get("number");
+  post("");
+});
+loadSdk();
