@@ -52,16 +52,12 @@ def claim(
     free = sa.or_(until.is_(None), until < now)
     latest = now if due_before is None else due_before
     statement = sa.select(conversations.c.id).where(due <= latest, free).order_by(due).limit(limit)
-    leases = []
-    for id_ in connection.execute(dialects.for_update(statement, skip_locked=True)).scalars().all():
-        token, end = f"{owner}:{secrets.token_hex(6)}", now + LEASE_SECONDS
-        connection.execute(
-            conversations.update()
-            .where(conversations.c.id == id_)
-            .values({lease.name: token, until.name: end, due.name: end})
-        )
-        leases.append(Lease(conversation_id=id_, queue=queue, token=token, claimed_due_at=end))
-    return leases
+    ids = connection.execute(dialects.for_update(statement, skip_locked=True)).scalars().all()
+    token, end = f"{owner}:{secrets.token_hex(6)}", now + LEASE_SECONDS
+    if ids:
+        values = {lease.name: token, until.name: end, due.name: end}
+        connection.execute(conversations.update().where(conversations.c.id.in_(ids)).values(values))
+    return [Lease(conversation_id=id_, queue=queue, token=token, claimed_due_at=end) for id_ in ids]
 
 
 def renew(connection: Any, owner: str, *, now: float) -> None:
@@ -99,6 +95,23 @@ def release(connection: Any, lease: Lease, *, due_at: float | None) -> None:
         .where(conversations.c.id == lease.conversation_id, held == lease.token)
         .values({held.name: None, until.name: None, due.name: next_due})
     )
+
+
+def release_done(connection: Any, leases: Sequence[Lease]) -> None:
+    """Let go of conversations of one queue that have nothing left to do, unless new work came meanwhile."""
+    dialects.serialize(connection, dialects.MANY)
+    if leases:
+        due, held, until = _columns(leases[0].queue)
+        next_due = sa.case((due == sa.bindparam("claimed"), sa.null()), else_=due)
+        ours = sa.and_(conversations.c.id == sa.bindparam("conversation"), held == sa.bindparam("token"))
+        values = {held.name: None, until.name: None, due.name: next_due}
+        connection.execute(
+            conversations.update().where(ours).values(values),
+            [
+                {"conversation": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
+                for lease in leases
+            ],
+        )
 
 
 def release_all(connection: Any, owner: str, *, now: float) -> None:
