@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -56,6 +58,16 @@ class Echo(Struct, frozen=True, kw_only=True):
 def in_force(takeover: Takeover, now: float) -> bool:
     """Tell whether a person has the conversation."""
     return takeover.mode != "bot" and (takeover.until is None or takeover.until > now)
+
+
+def stronger(one: Takeover, other: Takeover, now: float) -> Takeover:
+    """Return which of two holds when they meet: a hold before a timed one, then the one that lasts longer."""
+    held = [takeover for takeover in (one, other) if in_force(takeover, now)]
+    return max(held, key=lambda takeover: (takeover.mode == "hold", _end(takeover)), default=one)
+
+
+def _end(takeover: Takeover) -> float:
+    return math.inf if takeover.until is None else takeover.until
 
 
 def has_ended(takeover: Takeover, now: float) -> bool:

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from rasa_coexistence import identity
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.events import ContactIds
-from rasa_coexistence.ledger import dialects, history_rows
+from rasa_coexistence.ledger import dialects, uniting
 from rasa_coexistence.ledger.inbox import plain
-from rasa_coexistence.ledger.schema import aliases, conversations, messages
+from rasa_coexistence.ledger.schema import aliases, conversations
 
 SenderId = Callable[[str, str], str]  # (phone_number_id, contact) -> Rasa's conversation id
 LEARNT = ("wa_id", "user_id", "username", "name")  # what a conversation's row takes over from ContactIds
@@ -38,7 +38,7 @@ def resolve(
         raise LedgerError("nothing in this item tells which customer it is about")
     conversation_id = found[0] if found else _create(connection, phone_number_id, contact, now, sender_id)
     for other in found[1:]:
-        _unite(connection, other, conversation_id, now)
+        uniting.unite(connection, other, conversation_id, now=now)
     _learn(connection, phone_number_id, conversation_id, contact, known_as)
     return conversation_id
 
@@ -63,7 +63,7 @@ def change_identity(
     for other in _conversations_of(connection, phone_number_id, current):
         if other != conversation_id:
             conversation_id, other = min(conversation_id, other), max(conversation_id, other)
-            _unite(connection, other, conversation_id, now)
+            uniting.unite(connection, other, conversation_id, now=now)
     _learn(connection, phone_number_id, conversation_id, current, identity.aliases(current))
     return conversation_id
 
@@ -142,29 +142,3 @@ def _learn(
         connection.execute(
             conversations.update().where(conversations.c.id == conversation_id, differs).values(**news)
         )
-
-
-def _unite(connection: Any, younger: int, older: int, now: float) -> None:
-    """Send all that is still to come to the older conversation; what the younger one lived through stays."""
-    connection.execute(
-        aliases.update().where(aliases.c.conversation_id == younger).values(conversation_id=older)
-    )
-    connection.execute(
-        messages.update()
-        .where(
-            messages.c.conversation_id == younger,
-            sa.or_(
-                messages.c.source == "history", messages.c.state == "waiting", messages.c.target.isnot(None)
-            ),
-        )
-        .values(conversation_id=older)
-    )
-    connection.execute(
-        conversations.update()
-        .where(conversations.c.id == younger)
-        .values(merged_into=older, import_due_at=now)
-    )
-    history_rows.count_anew(connection, [younger, older])
-    connection.execute(
-        conversations.update().where(conversations.c.id == older).values(talk_due_at=now, import_due_at=now)
-    )
