@@ -59,6 +59,7 @@ class RunningBot:
         """End it as a power cut would."""
         assert self._process is not None
         await self._process.kill()
+        await self._process.__aexit__()
 
     async def stop(self) -> None:
         """End it in peace."""
