@@ -55,11 +55,13 @@ def as_text(value: Any) -> str | None:
 
 
 def as_id(value: Any, longest: int = 150) -> str | None:
-    """Return an id; what is empty or longer than any real one is none."""
+    """Return an id; what is empty or has more bytes than any real one is none: indexes take just so many."""
     if value is None:
         return None
     text = value.strip() if isinstance(value, str) else as_text(value)
-    return text if text and len(text) <= longest else None
+    if not text or len(text) > longest:
+        return None
+    return text if text.isascii() or len(text.encode("utf-8", "replace")) <= longest else None
 
 
 def as_number(value: Any) -> float | None:

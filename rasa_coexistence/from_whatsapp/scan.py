@@ -97,12 +97,12 @@ def _decode(body: bytes) -> JSON:
     except UnicodeDecodeError as error:
         raise BadRequest("the body is not UTF-8") from error
     try:
-        return dict(_decoder.decode(body))
+        whole = decode(body) if rb"\u0000" in body else _decoder.decode(body)  # mended as when read
     except (msgspec.DecodeError, RecursionError):
         whole = decode(body)  # some part has another type than it should
     if not isinstance(whole, dict):
         raise BadRequest("the body is not a JSON object")
-    return whole
+    return dict(whole)
 
 
 def _customers(change: Change) -> Iterator[ContactIds]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from rasa_coexistence.events import JSON, StatusChange
+from rasa_coexistence.from_whatsapp.loose import as_int, as_object
 from rasa_coexistence.ledger import dialects, offers
 from rasa_coexistence.ledger.inbox import plain
 from rasa_coexistence.ledger.queues import SEND, wake
@@ -19,6 +21,7 @@ from rasa_coexistence.records import BubbleState
 
 CALLBACK_PREFIX = "rasa-coexistence"
 PENDING = (BubbleState.QUEUED.value, BubbleState.SENDING.value, BubbleState.UNCLEAR.value)
+_ID = re.compile("[0-9]{1,18}")  # what fits into 64 bits
 _RANK = {
     BubbleState.QUEUED.value: 0,  # a try that seemed to fail arrived after all
     BubbleState.SENDING.value: 0,
@@ -162,7 +165,7 @@ def apply_status(connection: Any, phone_number_id: str, event: StatusChange, *, 
     error = event.errors[0] if event.errors else {}
     values: dict[str, Any] = {"wamid": event.wamid}
     if event.status == BubbleState.FAILED.value:
-        values |= {"code": error.get("code"), "reason": plain(_sentence(error))}
+        values |= {"code": as_int(error.get("code")), "reason": plain(_sentence(error))}
     move(connection, row.id, BubbleState(event.status), now=now, **values)
     if row.state in PENDING:  # the next one waited for this
         wake(connection, SEND, [row.conversation_id], at=now)
@@ -187,12 +190,12 @@ def _by_wamid(connection: Any, phone_number_id: str, wamid: str) -> Any:
 
 def _by_callback(connection: Any, callback: str | None) -> Any:
     parts = (callback or "").split(":")
-    if len(parts) != 3 or parts[0] != CALLBACK_PREFIX or not parts[1].isdigit():
+    if len(parts) != 3 or parts[0] != CALLBACK_PREFIX or not _ID.fullmatch(parts[1]):
         return None
     row = connection.execute(sa.select(outbox).where(outbox.c.id == int(parts[1]))).first()
     return row if row is not None and callback == callback_data(row.id, row.cause) else None
 
 
 def _sentence(error: JSON) -> str:
-    details = (error.get("error_data") or {}).get("details") or error.get("message")
+    details = as_object(error.get("error_data")).get("details") or error.get("message")
     return ": ".join(str(part) for part in (error.get("title"), details) if part) or "Meta gave no reason"

@@ -7,12 +7,13 @@ from typing import Any
 from rasa_coexistence.ledger import chats, notices
 
 
-def message_failed(connection: Any, row: Any, *, code: Any, now: float) -> None:
+def message_failed(connection: Any, row: Any, *, code: int | None, now: float) -> None:
     """Note that something the bot said did not reach the customer; ``row`` is its row of the outbox."""
     chats.ask_for_person(connection, row.conversation_id)
     chat = chats.load(connection, row.conversation_id)
-    facts = {"text": row.text, "code": code if isinstance(code, int) else None}
-    notices.about_chat(connection, notices.SEND_FAILED, chat, about=str(row.id), now=now, **facts)
+    notices.about_chat(
+        connection, notices.SEND_FAILED, chat, about=str(row.id), now=now, text=row.text, code=code
+    )
 
 
 def message_hidden(connection: Any, conversation_id: int, wamid: str, *, now: float) -> None:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from rasa_coexistence import identity, takeover
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.events import ContactIds, CustomerMessage, NumberRef, PhoneEcho
+from rasa_coexistence.from_whatsapp.loose import as_int
 from rasa_coexistence.ledger import (
     amendments,
     failures,
@@ -21,7 +22,7 @@ from rasa_coexistence.ledger import (
     syncs,
     takeovers,
 )
-from rasa_coexistence.ledger.queues import IMPORT, TALK, wake
+from rasa_coexistence.ledger.queues import TALK, import_again, wake
 from rasa_coexistence.ledger.schema import conversations, numbers
 from rasa_coexistence.records import MessageState
 
@@ -164,7 +165,7 @@ def apply_to_target(
     elif target:
         keys.append(message_rows.key(target))
     if amendments.settle(connection, number, conversation_id, keys) or changed:
-        wake(connection, IMPORT, [conversation_id], at=place.now)
+        import_again(connection, [conversation_id], at=place.now)
 
 
 def _note_customer(place: Place, conversation_id: int, number: str, event: CustomerMessage) -> None:
@@ -178,6 +179,6 @@ def _note_customer(place: Place, conversation_id: int, number: str, event: Custo
         conversations.update().where(conversations.c.id == conversation_id).values(**values)
     )
     place.numbers.inbound[number] += 1
-    if any(error.get("code") == UNAVAILABLE for error in event.content.errors):
+    if any(as_int(error.get("code")) == UNAVAILABLE for error in event.content.errors):
         failures.message_hidden(place.connection, conversation_id, event.wamid, now=place.now)
     takeovers.undo_greeting(place.connection, conversation_id, at, place.rules.takeover, now=place.now)

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rasa_coexistence.events import AccountFault, ContactChange, IdentityChange, StatusChange, Unreadable
+from rasa_coexistence.from_whatsapp.loose import as_int
 from rasa_coexistence.ledger import address_book, chats, failures, inbox, own_sends, people, syncs
 from rasa_coexistence.ledger.bubbles import apply_status
 from rasa_coexistence.ledger.filing import Place, business_number
@@ -43,7 +44,7 @@ def _follow(place: Place, moved: Any, event: StatusChange) -> None:
         own_sends.remember(place.connection, chat, moved, event.wamid, place.rules.takeover, now=place.now)
     if event.status == "failed":
         error = event.errors[0] if event.errors else {}
-        failures.message_failed(place.connection, moved, code=error.get("code"), now=place.now)
+        failures.message_failed(place.connection, moved, code=as_int(error.get("code")), now=place.now)
 
 
 def file_contacts(place: Place, changes: Sequence[ContactChange]) -> None:
