@@ -16,7 +16,7 @@ from rasa_coexistence.ledger import dialects, inbox, numbers
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.ledger.filing import FilingRules, NumberNews, Place, UnknownNumber
 from rasa_coexistence.ledger.filing_threads import file_old_chats
-from rasa_coexistence.steps import THREAD_PART, Step, steps_of
+from rasa_coexistence.steps import THREAD_PART, Step, steps_of, unreadable_body
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Reader:
         if not bodies:
             return False
         body = bodies[0]
-        steps = await asyncio.to_thread(steps_of, body.body)
+        steps = await asyncio.to_thread(_steps, body.body)
         more = True
         while more:
             more = await self._database.write(self._read_slice, body, steps, urgency=Urgency.BULK)
@@ -63,7 +63,7 @@ class Reader:
         budget = LIVE_EVENTS
         news = NumberNews()
         for body in bodies:
-            steps = steps_of(body.body)
+            steps = _steps(body.body)
             end = self._advance(connection, body, steps, body.position, budget, news)
             budget -= 1 + sum(step.weight for step in steps[body.position : end])
             if budget <= 0:
@@ -131,8 +131,10 @@ def _file_together(place: Place, steps: Sequence[Step]) -> bool:
 def _file(place: Place, step: Step) -> None:
     """File one step; what cannot be filed is set aside and its neighbours go on."""
     try:
-        with place.connection.begin_nested():
-            step.file(place)
+        try:
+            _file_wholly(place, step)
+        except sa.exc.IntegrityError:  # another transaction wrote the same just now: this time we see it
+            _file_wholly(place, step)
     except sa.exc.OperationalError:
         raise  # the database is in trouble, not the step
     except LedgerError as error:
@@ -149,8 +151,23 @@ def _file(place: Place, step: Step) -> None:
     )
 
 
+def _file_wholly(place: Place, step: Step) -> None:
+    with place.connection.begin_nested():
+        step.file(place)
+
+
+def _steps(body: bytes) -> list[Step]:
+    """Cut a body into steps; one that our code trips over is set aside whole, and those behind it go on."""
+    try:
+        return steps_of(body)
+    except Exception as error:
+        log.error("reading.body_failed", **fault(error))
+        reason = f"could not be read: {type(error).__name__}"
+        return [unreadable_body(body, reason)]
+
+
 def _steps_about(body: bytes, aliases: frozenset[str]) -> list[Step]:
-    return [step for step in steps_of(body) if step.aliases & aliases]
+    return [step for step in _steps(body) if step.aliases & aliases]
 
 
 def _parts(steps: Sequence[Step]) -> Iterator[list[Step]]:

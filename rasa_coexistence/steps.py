@@ -59,6 +59,12 @@ def steps_of(body: bytes) -> list[Step]:
     return steps
 
 
+def unreadable_body(body: bytes, reason: str) -> Step:
+    """Return the one step that keeps a whole body aside."""
+    event = events.Unreadable(reason=reason, path="", raw=body.decode("utf-8", "replace"))
+    return _event_step(filing_rest.file_unreadable, event, "the whole webhook")
+
+
 def _bound(file: Callable[..., object], *arguments: Any) -> Callable[[Place], object]:
     return lambda place: file(place, *arguments)
 

@@ -141,6 +141,17 @@ def wake(connection: Any, queue: str, conversation_ids: Sequence[int], *, at: fl
         )
 
 
+def import_again(connection: Any, conversation_ids: Sequence[int], *, at: float) -> None:
+    """Make conversations due to be imported that were imported before, or wait for it.
+
+    Of the others Rasa's tracker has no history that could be wrong: their owner does not want it there.
+    """
+    for ids in dialects.in_slices(conversation_ids):
+        has_any = sa.or_(conversations.c.history_imported > 0, conversations.c.import_due_at.isnot(None))
+        wanted = sa.select(conversations.c.id).where(conversations.c.id.in_(ids), has_any)
+        wake(connection, IMPORT, list(connection.execute(wanted).scalars()), at=at)
+
+
 def _columns(queue: str) -> tuple[Any, Any, Any]:
     of = _LEASE_OF[queue]
     return (
