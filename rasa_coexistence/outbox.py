@@ -67,9 +67,11 @@ class Outbox:
         self._on_news = on_news
 
     async def empty(self, lease: queues.Lease) -> float | None:
-        """Send what may leave of one conversation; return when to look at it again."""
-        step = await self._database.write(self._next, lease)
+        """Send what may leave of one conversation; return when to look at it again, or raise LeaseLost."""
+        step: Parcel | float | LeaseLost | None = await self._database.write(self._next, lease)
         while step is not None:
+            if isinstance(step, LeaseLost):
+                raise step
             if isinstance(step, Parcel):
                 outcome = await self._send(lease.conversation_id, step)
                 step = await self._database.write(self._settle, lease, step, outcome)
@@ -182,7 +184,7 @@ class Outbox:
 
     def _settle(
         self, connection: Any, lease: queues.Lease, parcel: Parcel, outcome: Receipt | GraphError
-    ) -> Parcel | float | None:
+    ) -> Parcel | float | LeaseLost | None:
         """Write down what came of a try, whoever has the lease by now, and return what is next."""
         row = bubbles.get(connection, parcel.outbox_id)
         if row is None:
@@ -193,8 +195,8 @@ class Outbox:
             self._settle_error(connection, row, parcel, outcome)
         try:
             return self._next(connection, lease)
-        except LeaseLost:
-            return None
+        except LeaseLost as lost:
+            return lost  # raised when this is written: what came of the try is true all the same
 
     def _settle_receipt(self, connection: Any, lease: queues.Lease, row: Any, receipt: Receipt) -> None:
         now = self._clock()
