@@ -15,6 +15,7 @@ class MessageState(str, Enum):
     WAITING = "waiting"  # in the queue of its conversation: not in the tracker yet
     ANSWERED = "answered"  # a turn of Rasa took it
     LOGGED = "logged"  # in the tracker, the bot silent
+    SET_ASIDE = "set_aside"  # Rasa failed with it whenever it was tried
     KEPT = "kept"  # recorded only: history, reactions, our own sends
 
 

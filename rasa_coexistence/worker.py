@@ -16,6 +16,7 @@ from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.ledger import dialects, queues, syncs
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.outbox import Outbox
+from rasa_coexistence.patience import Patience
 from rasa_coexistence.reading import Reader
 from rasa_coexistence.talk import Talk
 
@@ -56,6 +57,8 @@ class Worker:
         self._imports_history = imports_history
         self._clock = clock
         self._others = dict(others or {})
+        self._patience = Patience(database, clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._owner = ""
         self._news = {name: asyncio.Event() for name in ("live", "history", queues.TALK, queues.SEND)}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,6 +66,7 @@ class Worker:
 
     def start(self) -> None:
         """Start the loops in the running event loop."""
+        self._loop = asyncio.get_running_loop()
         self._owner = queues.new_owner()  # not before: Sanic's workers are forks of one process
         for loop in (
             self._forever("live", self._read_live),
@@ -87,9 +91,10 @@ class Worker:
             await self._database.write(queues.release_all, self._owner, now=self._clock())
 
     def wake(self, *queues_with_news: str) -> None:
-        """Look at these queues now instead of at the next poll."""
-        for name in queues_with_news:
-            self._news[name].set()
+        """Look at these queues now instead of at the next poll; any thread may say so."""
+        if self._loop is not None and not self._loop.is_closed():
+            for name in queues_with_news:
+                self._loop.call_soon_threadsafe(self._news[name].set)
 
     async def _forever(self, name: str, step: Step) -> None:
         """Repeat a step; sleep until there is news, or for one poll, when it had nothing to do."""
@@ -162,6 +167,7 @@ class Worker:
         due_at: float | None = None
         try:
             due_at = await self._visits[queue](lease)
+            self._patience.succeeded(lease)
         except LeaseLost:
             log.info("worker.lease_lost", queue=queue, conversation=lease.conversation_id)
             return
@@ -173,8 +179,7 @@ class Worker:
         except LedgerUnavailable:
             due_at = self._clock() + RETRY_SECONDS
         except Exception as error:
-            log.error("worker.visit_failed", queue=queue, conversation=lease.conversation_id, **fault(error))
-            due_at = self._clock() + RETRY_SECONDS
+            due_at = await self._patience.after_failure(lease, error)
         with contextlib.suppress(LedgerUnavailable):  # then the lease runs out by itself
             await self._database.write(queues.release, lease, due_at=due_at)
         self.wake(queue)
@@ -200,8 +205,15 @@ class Worker:
     def _renew_until_stopped(self) -> None:
         """Renew all leases from a thread of their own: Rasa blocks the event loop at times."""
         while not self._stopping.wait(queues.RENEW_SECONDS):
-            with contextlib.suppress(LedgerUnavailable):  # said in the log by the ledger
-                self._database.write_here(queues.renew, self._owner, now=self._clock())
+            self._renew()
+
+    def _renew(self) -> None:
+        try:
+            self._database.write_here(queues.renew, self._owner, now=self._clock())
+        except LedgerUnavailable:
+            pass  # said in the log by the ledger
+        except Exception as error:  # if this thread ended, every long turn would run twice
+            log.error("worker.renewal_failed", **fault(error))
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -16,6 +16,15 @@ def message_failed(connection: Any, row: Any, *, code: int | None, now: float) -
     )
 
 
+def message_set_aside(connection: Any, row: Any, *, now: float) -> None:
+    """Note that the bot could not take a message; ``row`` is its row of the messages."""
+    chats.ask_for_person(connection, row.conversation_id)
+    chat = chats.load(connection, row.conversation_id)
+    notices.about_chat(
+        connection, notices.MESSAGE_SET_ASIDE, chat, about=row.wamid, now=now, wamid=row.wamid, text=row.text
+    )
+
+
 def message_hidden(connection: Any, conversation_id: int, wamid: str, *, now: float) -> None:
     """Note that a customer wrote what only the phone shows (131060)."""
     chats.ask_for_person(connection, conversation_id)

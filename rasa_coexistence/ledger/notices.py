@@ -15,6 +15,7 @@ from rasa_coexistence.ledger.schema_jobs import notices
 
 HAND_OFF = "handoff"  # the bot asks for somebody
 HIDDEN_MESSAGE = "hidden_message"  # a customer wrote what Meta shows only on the phone (131060)
+MESSAGE_SET_ASIDE = "message_set_aside"  # the bot could not take what was written
 SEND_FAILED = "send_failed"  # something the bot said did not reach the customer
 NUMBER_STOPPED = "number_stopped"  # nothing can be sent until somebody acts
 
