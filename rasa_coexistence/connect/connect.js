@@ -157,21 +157,37 @@ function follow(number, sync) {
   stream.addEventListener("sync", (event) => shownSync(JSON.parse(event.data)));
 }
 
+const ENDED = ["completed", "declined", "failed"];
+const LOOKS = { not_started: "", completed: "done", declined: "none", failed: "failed" };
+
 function shownSync(sync) {
-  const contacts = sync.contacts || {};
   const history = sync.history || {};
-  const count = new Intl.NumberFormat(settings.language).format;
-  const one = { done: "completed", none: "declined", failed: "failed" };
-  const stateOf = (status) => Object.keys(one).find((state) => one[state] === status) || (status === "not_started" ? "" : "busy");
-  mark("contacts", stateOf(contacts.status), text(`contacts.${contacts.status}`, { count: count(contacts.received || 0) }));
-  const values = { messages: count(history.messages_received || 0), chats: count(history.conversations || 0), progress: history.progress || 0 };
-  const known = /\b259310[789]\b/.exec(history.error || "");
-  const told = history.status === "failed" && known ? `history.${known[0]}` : `history.${history.status}`;
-  mark("history", stateOf(history.status), text(told, values));
+  const isOver = ENDED.includes(history.status);
+  shownContacts(sync.contacts || {}, isOver);
+  shownHistory(history);
   at("bar").hidden = !["requested", "syncing"].includes(history.status);
   at("bar").value = history.progress || 0;
-  if (["completed", "declined", "failed"].includes(history.status)) at("work-title").textContent = text("work.done");
+  if (isOver) {
+    at("work-title").textContent = text("work.done");
+    at("reminder").textContent = text("work.close");
+  }
 }
+
+function shownContacts(contacts, historyIsOver) {
+  const waits = contacts.status === "requested";
+  const told = waits && historyIsOver ? "none" : waits && contacts.error ? "unclear" : contacts.status;
+  mark("contacts", told === "none" ? "none" : LOOKS[contacts.status] ?? "busy", text(`contacts.${told}`, { count: counted(contacts.received) }));
+}
+
+function shownHistory(history) {
+  const values = { messages: counted(history.messages_received), chats: counted(history.conversations), progress: history.progress || 0 };
+  const known = history.status === "failed" && /\b259310[789]\b/.exec(history.error || "");
+  const unclear = history.status === "requested" && history.error;
+  const told = known ? known[0] : unclear ? "unclear" : history.status;
+  mark("history", LOOKS[history.status] ?? "busy", text(`history.${told}`, values));
+}
+
+const counted = (count) => new Intl.NumberFormat(settings.language).format(count || 0);
 
 function mark(step, state, words) {
   const line = at(`step-${step}`);
@@ -188,7 +204,9 @@ window.addEventListener("message", (message) => {
   if (event && attempt) attempt.heard(event);
 });
 at("connect").addEventListener("click", openMeta);
-at("again").addEventListener("click", () => { stop(); show("start"); });
+for (const name of ["again", "back"]) {
+  at(name).addEventListener("click", () => { attempt = null; stop(); show("start"); });
+}
 at("numbers").addEventListener("submit", (event) => {
   event.preventDefault();
   signup.phone_number_id = new FormData(event.target).get("number");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,7 +43,7 @@ def file_account_change(place: Place, event: AccountChange) -> None:
 def _apply(place: Place, number: Number, news: News, at: float) -> None:
     """Let a number hear the news, unless they are late: what is known of it is younger."""
     connection, id_ = place.connection, number.phone_number_id
-    if at < (number.state_changed_at or 0.0):
+    if at < math.floor(number.state_changed_at or 0.0):  # Meta's times are whole seconds
         return
     if news.asks_meta and (number.is_gone or news.state is not NumberState.CONNECTED):
         number_rows.change(connection, id_, check_due_at=place.now)

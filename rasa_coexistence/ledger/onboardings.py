@@ -32,6 +32,7 @@ class Onboarding(Struct, frozen=True, kw_only=True):
     trouble: str | None
     details: JSON
     attempts: int
+    lease_until: float | None  # somebody goes on with it until then
     began_at: float
     deadline_at: float | None
     warned_hours: int | None
@@ -84,7 +85,7 @@ def open_elsewhere(connection: Any, phone_number_id: str, *, waba_id: str | None
         dialects.for_update(sa.select(numbers).where(numbers.c.phone_number_id == phone_number_id))
     ).one()
     if number.onboarding is not None:
-        values: JSON = {"state": OnboardingState.RUNNING.value, "due_at": now}
+        values: JSON = {"state": OnboardingState.RUNNING.value, "due_at": now, "trouble": None}
         if waba_id is not None:
             values["waba_id"] = waba_id
         connection.execute(onboardings.update().where(onboardings.c.id == number.onboarding).values(**values))
@@ -169,6 +170,14 @@ def claim(connection: Any, onboarding_id: str, *, lease: str, now: float) -> Onb
     return load(connection, onboarding_id) if taken.rowcount == 1 else None
 
 
+def holds(connection: Any, onboarding_id: str, *, lease: str) -> bool:
+    """Tell whether a process still has an onboarding to go on with; nobody takes it before the commit."""
+    statement = sa.select(onboardings.c.id).where(
+        onboardings.c.id == onboarding_id, onboardings.c.lease == lease
+    )
+    return connection.execute(dialects.for_update(statement)).first() is not None
+
+
 def begin(connection: Any, onboarding_id: str, step: str, *, lease: str, once: bool, now: float) -> bool:
     """Write down that a step is about to be made; return False when it must not be.
 
@@ -247,10 +256,10 @@ def settle(
     trouble: str | None = None,
     details: JSON | None = None,
 ) -> None:
-    """Let go of an onboarding that does not go on by itself; a failed sign-up forgets its token."""
+    """Let go of an onboarding that does not go on by itself; at its end it forgets its token."""
     values: JSON = {"state": state.value, "trouble": trouble, "details": _encoded(details or {})}
-    if state is OnboardingState.FAILED:
-        values["access_token"] = None
+    if state is not OnboardingState.CHOOSING:
+        values["access_token"] = None  # by now it is the number's, or of no use
     ended_at = None if state is OnboardingState.CHOOSING else now
     change(connection, onboarding_id, **values, due_at=None, ended_at=ended_at, lease=None, lease_until=None)
 

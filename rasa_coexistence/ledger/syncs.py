@@ -234,6 +234,7 @@ _CONTACTS_FIELDS = {
     "request_id": "request_id",
     "requested_at": "requested_at",
     "received": "received",
+    "error": "error",
 }
 _EMPTY = {"status": SyncState.NOT_STARTED.value, "progress": 0, "received": 0}
 

@@ -113,8 +113,8 @@ def _mind_deadline(connection: Any, onboarding: Onboarding, now: float) -> None:
 
 def _end(connection: Any, onboarding: Onboarding, now: float) -> None:
     """Let an onboarding fail whose syncs Meta would not give any more."""
-    if onboarding.trouble == "too_late":
-        return
+    if onboarding.trouble == "too_late" or (onboarding.lease_until or 0.0) > now:
+        return  # said already, or about to be found out by who goes on with it
     log.error("onboarding.deadline_passed", phone_number_id=onboarding.phone_number_id)
     onboardings.settle(connection, onboarding.id, OnboardingState.FAILED, trouble="too_late", now=now)
     if onboarding.phone_number_id is not None:

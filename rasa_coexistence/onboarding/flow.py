@@ -128,12 +128,12 @@ class Onboardings:
         while onboarding is not None:
             step = plan.next_step(onboarding.made, wants_history=self._settings.history.enabled)
             if step is None:
-                await self._database.write(self._finish, onboarding)
+                await self._database.write(self._finish, onboarding, lease)
                 return
             outcome = await self._make(onboarding, step, lease, code)
             if outcome is None:
                 return  # somebody else goes on with it
-            onboarding = await self._database.write(self._note, onboarding, step, outcome)
+            onboarding = await self._database.write(self._note, onboarding, step, outcome, lease)
             self._progress.set()
 
     async def _make(self, onboarding: Onboarding, step: str, lease: str, code: str | None) -> Outcome | None:
@@ -161,7 +161,7 @@ class Onboardings:
                 return await self._steps.subscribe(onboarding)
 
     def _note(
-        self, connection: Any, onboarding: Onboarding, step: str, outcome: Outcome
+        self, connection: Any, onboarding: Onboarding, step: str, outcome: Outcome, lease: str
     ) -> Onboarding | None:
         """Write down what came of a step; return the onboarding if it goes on at once."""
         now, id_ = self._clock(), onboarding.id
@@ -171,6 +171,8 @@ class Onboardings:
             return None
         if outcome.write is not None:
             outcome.write(connection)
+        if not onboardings.holds(connection, id_, lease=lease):
+            return None  # it took so long that somebody else goes on
         if outcome.trouble is None:
             onboardings.change(connection, id_, trouble=None, details=None, attempts=0)
             return onboardings.load(connection, id_)
@@ -191,9 +193,10 @@ class Onboardings:
         onboardings.settle(connection, id_, state, trouble=outcome.trouble, details=outcome.details, now=now)
         return None
 
-    def _finish(self, connection: Any, onboarding: Onboarding) -> None:
-        log.info("onboarding.done", phone_number_id=onboarding.phone_number_id)
-        onboardings.settle(connection, onboarding.id, OnboardingState.DONE, now=self._clock())
+    def _finish(self, connection: Any, onboarding: Onboarding, lease: str) -> None:
+        if onboardings.holds(connection, onboarding.id, lease=lease):
+            log.info("onboarding.done", phone_number_id=onboarding.phone_number_id)
+            onboardings.settle(connection, onboarding.id, OnboardingState.DONE, now=self._clock())
 
     def _open_elsewhere(
         self, connection: Any, phone_number_id: str, waba_id: str | None, again: bool
