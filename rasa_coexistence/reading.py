@@ -13,15 +13,15 @@ import structlog
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.faults import fault
 from rasa_coexistence.ledger import dialects, inbox, numbers
-from rasa_coexistence.ledger.database import Database, Urgency
+from rasa_coexistence.ledger.database import Database, Urgency, is_too_much
 from rasa_coexistence.ledger.filing import FilingRules, NumberNews, Place, UnknownNumber
 from rasa_coexistence.ledger.filing_threads import file_old_chats
 from rasa_coexistence.steps import THREAD_PART, Step, steps_of, unreadable_body
 
 log = structlog.get_logger(__name__)
 
-LIVE_BODIES = 50
-LIVE_EVENTS = 200  # of one transaction: a big batch must not keep the next echo waiting
+LIVE_BODIES = 25
+LIVE_EVENTS = 25  # of one transaction: a big batch must not keep the next webhook's 200 waiting
 HISTORY_MESSAGES = THREAD_PART  # likewise
 
 
@@ -121,9 +121,9 @@ def _file_together(place: Place, steps: Sequence[Step]) -> bool:
     try:
         with place.connection.begin_nested():
             file_old_chats(place, [step.old_chat for step in steps if step.old_chat is not None])
-    except sa.exc.OperationalError:
-        raise  # the database is in trouble, not a step
-    except Exception:
+    except Exception as error:
+        if isinstance(error, sa.exc.OperationalError) and not is_too_much(error):
+            raise  # the database is in trouble, not a step
         return False
     return True
 
@@ -135,13 +135,13 @@ def _file(place: Place, step: Step) -> None:
             _file_wholly(place, step)
         except sa.exc.IntegrityError:  # another transaction wrote the same just now: this time we see it
             _file_wholly(place, step)
-    except sa.exc.OperationalError:
-        raise  # the database is in trouble, not the step
     except LedgerError as error:
         reason = str(error)
         if isinstance(error, UnknownNumber):
             numbers.count_stranger(place.connection, error.phone_number_id, now=place.now)
     except Exception as error:
+        if isinstance(error, sa.exc.OperationalError) and not is_too_much(error):
+            raise  # the database is in trouble, not the step
         log.error("reading.step_failed", path=step.path, **fault(error))
         reason = f"could not be filed: {type(error).__name__}"
     else:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import traceback
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from ledgers import ANA, BEN, NOW, NUMBER, Books, as_bytes, echo, history, live
 
+from rasa_coexistence.errors import LedgerUnavailable
 from rasa_coexistence.ledger import schema
+from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.simulator import webhooks
 from rasa_coexistence.simulator.state import Person
 
@@ -41,6 +45,35 @@ async def test_an_id_too_long_for_an_index_stops_nothing(books: Books, make: Any
     await books.tell(live(BEN, ("wamid.B1", "Aquí estoy")))
     assert "Aquí estoy" in await books.said()
     assert await books.rows(schema.inbox) == []
+
+
+async def test_what_the_database_cannot_take_stops_nothing(
+    books: Books, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Should an id slip through all the same, the lane goes on, and no log tells what was in it."""
+    monkeypatch.setattr("rasa_coexistence.from_whatsapp.live.as_id", lambda value, longest=150: value)
+    await books.tell(live(ANA, (f"wamid.{INCOMPRESSIBLE}", "Hola")), live(BEN, ("wamid.B1", "Aquí estoy")))
+    assert "Aquí estoy" in await books.said()
+    assert await books.rows(schema.inbox) == []
+    assert INCOMPRESSIBLE[:5] not in "".join(capfd.readouterr())
+
+
+async def test_an_error_of_the_database_does_not_repeat_what_was_to_be_stored(books: Books) -> None:
+    """Tracebacks end up in logs, also those of errors that nobody thought of."""
+
+    def break_(connection: Any) -> None:
+        connection.execute(schema.set_aside.insert().values(reason=INCOMPRESSIBLE, path={"not": "a text"}))
+
+    with pytest.raises((sa.exc.SQLAlchemyError, LedgerUnavailable)) as failed:
+        await books.database.write(break_)
+    assert INCOMPRESSIBLE[:5] not in "".join(traceback.format_exception(None, failed.value, None))
+
+
+async def test_who_gets_a_503_is_not_told_where_the_database_is() -> None:
+    """Everybody can call the routes; hosts and users are nobody's business."""
+    with pytest.raises(LedgerUnavailable) as failed:
+        Database("postgresql://shopkeeper@127.0.0.1:9/orders").open()
+    assert not any(word in str(failed.value) for word in ("127.0.0.1", "shopkeeper", "orders"))
 
 
 @pytest.mark.parametrize("key", ["edit", "revoke", "reaction", "context"])

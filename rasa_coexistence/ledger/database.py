@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 TRIES = 5  # of a transaction that others get in the way of
 _COLLISIONS = ("40001", "40P01")  # PostgreSQL: could not serialize, deadlock
+_LIMITS = "54"  # PostgreSQL: class of what exceeds a limit of its own
 # What says nothing about our statement: gone, locked, full, read-only after a fail-over.
 _OF_THE_DATABASE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
@@ -201,14 +202,20 @@ def _another_was_first(error: sa.exc.DBAPIError) -> bool:
     return isinstance(error, sa.exc.IntegrityError) or getattr(error.orig, "pgcode", None) in _COLLISIONS
 
 
+def is_too_much(error: Exception) -> bool:
+    """Tell whether PostgreSQL refuses a statement as more than it can do; to Python it looks like trouble."""
+    return (getattr(getattr(error, "orig", None), "pgcode", None) or "").startswith(_LIMITS)
+
+
 @contextlib.contextmanager
 def _database_errors() -> Iterator[None]:
     try:
         yield
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-        if not (isinstance(error, _OF_THE_DATABASE) or getattr(error, "connection_invalidated", False)):
+        gone = getattr(error, "connection_invalidated", False)
+        if not gone and (is_too_much(error) or not isinstance(error, _OF_THE_DATABASE)):
             raise
-        log.warning("ledger.unavailable", error=type(error.__cause__ or error).__name__)
-        raise LedgerUnavailable(
-            f"the database of database_url cannot be used now: {error.__cause__ or error}"
-        ) from error
+        cause = error.__cause__ or error
+        said = str(cause).partition("\n")[0][:200]  # routes do not say it: it names hosts and users
+        log.warning("ledger.unavailable", error=type(cause).__name__, said=said)
+        raise LedgerUnavailable("the database of database_url cannot be used now") from error

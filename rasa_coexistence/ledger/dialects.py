@@ -12,13 +12,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 def create_engine(url: str) -> Any:
     """Return an engine whose commits are on disk when they return."""
+    # Without hide_parameters any error that gets into a log would bring along what customers wrote.
+    always = {"future": True, "hide_parameters": True}
     if sa.engine.make_url(url).get_backend_name() != "sqlite":
-        return sa.create_engine(
-            url, future=True, pool_pre_ping=True, pool_size=12, connect_args={"connect_timeout": 5}
-        )
+        connect_args = {"connect_timeout": 5}
+        return sa.create_engine(url, pool_pre_ping=True, pool_size=12, connect_args=connect_args, **always)
     # Kept open: SQLite moves the whole write-ahead log into the file whenever the last connection closes.
     pool = {"poolclass": sa.pool.QueuePool, "pool_size": 8}
-    engine = sa.create_engine(url, future=True, connect_args={"check_same_thread": False}, **pool)
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False}, **pool, **always)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin)
     return engine
