@@ -143,9 +143,7 @@ def main() -> None:
     options.add_argument("--connections", type=int, default=16)
     options.add_argument("--rounds", type=int, default=3)
     given = options.parse_args()
-    print(
-        f"{given.webhooks} signed webhooks over {given.connections} connections, {given.rounds} rounds in turns"
-    )
+    print(f"{given.webhooks} signed webhooks, {given.connections} connections, {given.rounds} rounds")
     rates: dict[str, list[float]] = {"bare Sanic route": [], "channel, durable": []}
     for _ in range(given.rounds):
         for name, serve in (("bare Sanic route", serve_bare), ("channel, durable", serve_channel)):

@@ -52,6 +52,7 @@ class Worker:
         self._database = database
         self._reader = reader
         self._history = history
+        self._talk = talk
         self._visits: dict[str, Visit] = {queues.TALK: talk.visit, queues.SEND: outbox.empty}
         self._quiet_seconds = quiet_seconds
         self._imports_history = imports_history
@@ -153,6 +154,8 @@ class Worker:
 
     async def _dispatch(self, queue: str) -> bool:
         """Start visits to conversations that are due, as many as fit."""
+        if queue == queues.TALK and not self._talk.is_ready:
+            return False  # no model is loaded yet: all would only be postponed
         room = AT_ONCE - sum(task.get_name() == queue for task in self._tasks)
         if room <= 0 or not await self._database.read(queues.is_due, queue, now=self._clock()):
             return False

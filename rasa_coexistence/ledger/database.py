@@ -151,8 +151,7 @@ class Database:
             while not self._jobs and not self._closing:
                 self._ready.wait()
             jobs = [heapq.heappop(self._jobs)] if self._jobs else []
-            # Bulk work goes alone: whoever comes meanwhile waits for one slice of it, not for two.
-            while jobs and self._jobs and len(jobs) < 64 and _go_together(jobs[0], self._jobs[0]):
+            while jobs and self._jobs and _go_together(jobs, self._jobs[0]):
                 jobs.append(heapq.heappop(self._jobs))
             return jobs
 
@@ -174,8 +173,14 @@ class _Value:
     value: Any
 
 
-def _go_together(first: _Job, other: _Job) -> bool:
-    return first.shares_commit and other.shares_commit and Urgency.BULK not in (first.urgency, other.urgency)
+# How many transactions share a commit: each waits for its whole group, and who comes next for one more.
+_AT_ONCE = {Urgency.ACCEPT: 64, Urgency.LIVE: 8, Urgency.BULK: 1}
+
+
+def _go_together(jobs: Sequence[_Job], other: _Job) -> bool:
+    first = jobs[0]
+    alike = first.shares_commit and other.shares_commit and first.urgency == other.urgency
+    return alike and len(jobs) < _AT_ONCE[Urgency(first.urgency)]
 
 
 def _run_in_savepoint(connection: Any, job: _Job) -> Any:
