@@ -7,6 +7,7 @@ import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import structlog
 from rasa.core.channels.channel import OutputChannel
@@ -22,6 +23,8 @@ from rasa_coexistence.to_whatsapp import bodies
 from rasa_coexistence.to_whatsapp import bubbles as outgoing
 
 log = structlog.get_logger(__name__)
+
+SAME_CAUSE_SECONDS = 60.0  # a task that goes on talking after so long says something new
 
 Say = Callable[[str, JSON], Awaitable[None]]  # (Rasa's conversation id, response)
 
@@ -187,7 +190,10 @@ class Turn:
 
 
 class FreeSpeech:
-    """What the bot says outside a turn: reminders, external triggers, ``get_output_channel()``."""
+    """What the bot says outside a turn: reminders, external triggers, ``get_output_channel()``.
+
+    A reminder or trigger is one task that says several things: they have one cause, as a turn's bubbles have.
+    """
 
     def __init__(
         self, database: Database, clock: Callable[[], float], on_release: Callable[[], None]
@@ -195,19 +201,30 @@ class FreeSpeech:
         self._database = database
         self._clock = clock
         self._on_release = on_release
+        self._causes: WeakKeyDictionary[asyncio.Task[Any], tuple[str, float]] = WeakKeyDictionary()
 
     async def say(self, sender_id: str, response: JSON) -> None:
-        """Queue one response under a cause of its own; a takeover keeps it back."""
-        drafts = [as_draft(ordinal, bubble) for ordinal, bubble in enumerate(bodies(response))]
-        if not await self._database.write(self._queue, sender_id, drafts):
+        """Queue one response; a takeover keeps it back, a closed window refuses it."""
+        cause = self._cause()
+        if not await self._database.write(self._queue, sender_id, cause, bodies(response)):
             log.warning("reply.unknown_conversation", remedy="only who has written before can be written to")
         self._on_release()
 
-    def _queue(self, connection: Any, sender_id: str, drafts: Sequence[Draft]) -> bool:
+    def _cause(self) -> str:
+        task, now = asyncio.current_task(), self._clock()
+        cause, last = self._causes.get(task, ("", 0.0)) if task is not None else ("", 0.0)
+        if not cause or now - last > SAME_CAUSE_SECONDS:
+            cause = f"free:{secrets.token_hex(8)}"
+        if task is not None:
+            self._causes[task] = (cause, now)
+        return cause
+
+    def _queue(self, connection: Any, sender_id: str, cause: str, said: Sequence[outgoing.Bubble]) -> bool:
         chat = chats.by_sender_id(connection, sender_id)
         if chat is None:
             return False
-        cause = f"free:{secrets.token_hex(8)}"
+        first = bubbles.next_ordinal(connection, chat.id, cause)
+        drafts = [as_draft(ordinal, bubble) for ordinal, bubble in enumerate(said, first)]
         bubbles.write(connection, chat.id, cause, drafts, BubbleState.QUEUED, now=self._clock())
         return True
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from channels import credentials
 
 from rasa_coexistence.errors import LedgerUnavailable
-from rasa_coexistence.ledger import schema
+from rasa_coexistence.ledger import queues, schema
 from rasa_coexistence.service import Service
 from rasa_coexistence.settings import Settings
 from rasa_coexistence.signature import check_signature
@@ -144,7 +144,12 @@ async def open_shop(
 def _service(block: dict[str, Any], simulator: Simulator, graph_seconds: float) -> Service:
     service = Service(Settings.from_credentials(block), lambda: None, clock=simulator.clock.now)
     service.graph._transport.timeout = aiohttp.ClientTimeout(total=graph_seconds, connect=graph_seconds)
+    service.worker._visits[queues.TALK] = _hear_nothing
     return service
+
+
+async def _hear_nothing(_lease: queues.Lease) -> None:
+    """Stand where the bot would be asked."""
 
 
 @dataclass

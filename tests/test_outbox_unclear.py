@@ -122,7 +122,7 @@ async def test_refused_connection_proves_that_nothing_left(url: str) -> None:
 
         async def was_tried() -> bool:
             first = (await shop.bubbles())[0]
-            return first.attempts >= 2 and first.state == "queued"
+            return bool(first.attempts >= 2 and first.state == "queued")
 
         await shop.until(was_tried)
         await shop.simulator.server.open_port()

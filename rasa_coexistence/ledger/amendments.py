@@ -65,7 +65,7 @@ def _values(row: Any, amendments: Sequence[Any]) -> dict[str, Any]:
     replacement = _content(edits[-1]).replacement if edits else None
     values: dict[str, Any] = {}
     if replacement is not None:
-        values = message_rows.said(_with_media_of(row, replacement))
+        values = message_rows.said(_with_surroundings_of(row, replacement))
         values["edited_text"] = (row.text or "") if row.edited_text is None else row.edited_text
     if len(edits) < len(amendments):
         values["revoked"] = True
@@ -74,12 +74,19 @@ def _values(row: Any, amendments: Sequence[Any]) -> dict[str, Any]:
     return values
 
 
-def _with_media_of(row: Any, replacement: Content) -> Content:
-    """Return the new caption with the file that it belongs to, which an edit need not name again."""
-    if row.content is None or row.type != replacement.type or "media" in replacement.fields:
+def _with_surroundings_of(row: Any, replacement: Content) -> Content:
+    """Return the new words with what they belong to, which an edit need not name again: file, quote, ad."""
+    if row.content is None:
         return replacement
-    media = {name: value for name, value in _content(row).fields.items() if name == "media"}
-    return msgspec.structs.replace(replacement, fields={**replacement.fields, **media})
+    before = _content(row)
+    kept = ("media", "forwarded", "frequently_forwarded") if row.type == replacement.type else ()
+    fields = {name: before.fields[name] for name in kept if name in before.fields}
+    return msgspec.structs.replace(
+        replacement,
+        fields=fields | replacement.fields,
+        context=replacement.context or before.context,
+        referral=replacement.referral or before.referral,
+    )
 
 
 def _said_at(row: Any) -> tuple[float, str]:

@@ -217,6 +217,14 @@ def ask_for_person(connection: Any, conversation_id: int) -> None:
     connection.execute(statement.values(wants_person=True))
 
 
+def person_not_needed(connection: Any, conversation_id: int) -> None:
+    """Say that the bot can do what a person was asked for, unless one has come already."""
+    statement = conversations.update().where(
+        conversations.c.id == conversation_id, conversations.c.takeover == takeover.BOT.mode
+    )
+    connection.execute(statement.values(wants_person=False))
+
+
 def quoted(connection: Any, phone_number_id: str, conversation_id: int, wamid: str) -> StoredMessage | None:
     """Return the message that a quote is about."""
     row = message_rows.find_target(connection, phone_number_id, conversation_id, wamid)

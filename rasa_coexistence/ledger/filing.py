@@ -14,6 +14,7 @@ from rasa_coexistence.events import ContactIds, CustomerMessage, NumberRef, Phon
 from rasa_coexistence.from_whatsapp.loose import as_int
 from rasa_coexistence.ledger import (
     amendments,
+    chats,
     failures,
     history_rows,
     message_rows,
@@ -27,6 +28,7 @@ from rasa_coexistence.ledger.schema import conversations, numbers
 from rasa_coexistence.records import MessageState
 
 NEVER_ANSWERED = frozenset({"reaction", "edit", "revoke", "system", "unsupported", "unknown"})
+OPENS_NO_WINDOW = frozenset({"reaction", "edit", "revoke", "system"})  # Meta promises it for messages only
 UNAVAILABLE = 131060  # Meta shows this message only on the phone
 
 
@@ -105,9 +107,14 @@ def conversation_of(place: Place, phone_number_id: str, contact: ContactIds) -> 
     )
 
 
-def is_ignored(place: Place, contact: ContactIds) -> bool:
-    """Tell whether the owner asked never to answer this number."""
-    return bool(contact.wa_id) and identity.canonical_phone(contact.wa_id or "") in place.rules.ignored
+def is_ignored(place: Place, contact: ContactIds, conversation_id: int) -> bool:
+    """Tell whether the owner asked never to answer this number, also when the customer hides it now."""
+    if not place.rules.ignored:
+        return False
+    if contact.wa_id:
+        return identity.canonical_phone(contact.wa_id) in place.rules.ignored
+    ignored = {identity.aliases(ContactIds(wa_id=number))[0] for number in place.rules.ignored}
+    return not ignored.isdisjoint(people.aliases_of(place.connection, conversation_id))
 
 
 def file_customer_message(place: Place, event: CustomerMessage) -> None:
@@ -118,7 +125,7 @@ def file_customer_message(place: Place, event: CustomerMessage) -> None:
     known = message_rows.find(connection, number, conversation_id, event.wamid, from_business=False)
     if known is not None and not _brings_news(known, event):
         return
-    silent = content.type in NEVER_ANSWERED or is_ignored(place, event.contact)
+    silent = content.type in NEVER_ANSWERED or is_ignored(place, event.contact, conversation_id)
     state = MessageState.KEPT if silent else MessageState.WAITING
     if known is None:
         message_rows.insert(
@@ -136,7 +143,10 @@ def file_customer_message(place: Place, event: CustomerMessage) -> None:
         )
     else:
         values = message_rows.said(content) | {"source": "live", "state": state.value}
-        message_rows.change(connection, known.id, received_at=place.received_at, **values)
+        raw = message_rows.raw_of(event.raw)
+        message_rows.change(connection, known.id, received_at=place.received_at, raw=raw, **values)
+        if known.type == "unsupported":
+            chats.person_not_needed(connection, conversation_id)
         if known.source == history_rows.HISTORY:
             history_rows.left(connection, known.conversation_id, now=place.now)
     apply_to_target(place, number, conversation_id, event)
@@ -170,11 +180,10 @@ def apply_to_target(
 
 def _note_customer(place: Place, conversation_id: int, number: str, event: CustomerMessage) -> None:
     at = min(event.sent_at or place.received_at, place.received_at)
-    later = sa.case((conversations.c.last_customer_at > at, conversations.c.last_customer_at), else_=at)
-    values: dict[str, Any] = {
-        "last_customer_at": later,
-        "first_live_at": sa.func.coalesce(conversations.c.first_live_at, at),
-    }
+    values: dict[str, Any] = {"first_live_at": sa.func.coalesce(conversations.c.first_live_at, at)}
+    if event.content.type not in OPENS_NO_WINDOW:
+        last = conversations.c.last_customer_at
+        values["last_customer_at"] = sa.case((last > at, last), else_=at)
     place.connection.execute(
         conversations.update().where(conversations.c.id == conversation_id).values(**values)
     )

@@ -39,7 +39,7 @@ def file_phone_echo(place: Place, event: PhoneEcho) -> None:
     if known is not None and not _belongs_to_live_chat(known, chat):
         return  # a redelivery, a message of our own, or old chat
     ordered = takeover.command(event.content.type, event.content.text, place.rules.takeover)
-    silent = ordered is not None or is_ignored(place, event.contact)
+    silent = ordered is not None or is_ignored(place, event.contact, conversation_id)
     state = MessageState.KEPT if silent else MessageState.WAITING
     if known is None:
         message_rows.insert(
@@ -60,7 +60,7 @@ def file_phone_echo(place: Place, event: PhoneEcho) -> None:
         message_rows.change(connection, known.id, received_at=place.received_at, **values)
         history_rows.left(connection, known.conversation_id, now=place.now)
     apply_to_target(place, number, conversation_id, event)
-    if not is_ignored(place, event.contact):
+    if not is_ignored(place, event.contact, conversation_id):
         _decide(place, chat, event, wamid=event.wamid if known is None else known.wamid, ordered=ordered)
     wake(connection, TALK, [conversation_id], at=place.now)
 

@@ -102,7 +102,11 @@ def take_in(place: Place, number: str, arrivals: Sequence[Arrival]) -> None:
 def wake_import(place: Place, arrivals: Iterable[Arrival]) -> None:
     """Have the history of conversations imported, unless the owner does not want it."""
     if place.rules.imports_history:
-        ids = [arrival.conversation_id for arrival in arrivals if not is_ignored(place, arrival.contact)]
+        ids = [
+            arrival.conversation_id
+            for arrival in arrivals
+            if not is_ignored(place, arrival.contact, arrival.conversation_id)
+        ]
         wake(place.connection, IMPORT, ids, at=place.now)
 
 

@@ -89,7 +89,7 @@ def insert(
         "from_business": from_business,
         "source": source,
         "state": state.value,
-        "raw": None if raw is None else plain(msgspec.json.encode(raw).decode()),
+        "raw": None if raw is None else raw_of(raw),
         "sent_at": sent_at,
         "received_at": received_at,
     }
@@ -106,7 +106,7 @@ def line(message: HistoryMessage) -> Line:
         message.content.type[:32],
         plain(message.content.text),
         content,
-        None if content is None else plain(msgspec.json.encode(message.raw).decode()),
+        None if content is None else raw_of(message.raw),
         message.sent_at,
         message.status,
         target=target(message.content),
@@ -120,6 +120,11 @@ def insert_lines(connection: Any, rows: Sequence[tuple[Any, ...]]) -> int:
     """
     columns = ("phone_number_id", "conversation_id", "received_at", *Line._fields)
     return dialects.bulk_insert(connection, messages, columns, rows)
+
+
+def raw_of(raw: JSON) -> str | None:
+    """Return Meta's object as the column has it."""
+    return plain(msgspec.json.encode(raw).decode())
 
 
 def change(connection: Any, message_id: int, **values: Any) -> None:
