@@ -11,6 +11,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,14 @@ def example_model(pytestconfig: pytest.Config) -> Path:
 def stories_model(pytestconfig: pytest.Config) -> Path:
     """Give the trained model of a bot that goes by stories: Memoization, TED, UnexpecTED."""
     return trained(STORIES_BOT, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def loaded(example_model: Path) -> Any:
+    """Give an agent with ``example_bot``; ``agents.agent_on`` gives each test one of its own."""
+    from rasa.core.agent import Agent
+
+    return Agent.load(example_model)
 
 
 def trained(bot: Path, config: pytest.Config) -> Path:
