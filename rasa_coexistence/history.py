@@ -1,31 +1,36 @@
-"""Bring old chat from the ledger into Rasa's tracker store, and say how far that is."""
+"""Bring old chat from the ledger into Rasa's tracker store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
 
-from rasa_coexistence.errors import Postponed
-from rasa_coexistence.events import JSON
+from rasa_coexistence import history_parse, identity, publishing
+from rasa_coexistence.errors import LedgerError, Postponed
 from rasa_coexistence.faults import fault
-from rasa_coexistence.ledger import chats, dialects, people, queues
+from rasa_coexistence.ledger import chats, history_rows, people, queues
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database, Urgency
+from rasa_coexistence.projection import Projection
 from rasa_coexistence.rasa_bridge import RasaBridge
 from rasa_coexistence.reading import Reader
-from rasa_coexistence.records import StoredMessage
 from rasa_coexistence.settings import Settings
-from rasa_coexistence.to_rasa import history_events
-from rasa_coexistence.tracker_stores import History
+from rasa_coexistence.tracker_stores import HistoryImporter
 
 log = structlog.get_logger(__name__)
 
-ROWS_AT_ONCE = (
-    4000  # messages of one transaction in the tracker store, unless one conversation alone has more
-)
+ROWS_AT_ONCE = 4000  # messages of one transaction in the tracker store, unless one chat alone has more
+STORE_IS_DOWN = 3  # failures one after the other
+LONGEST_PAUSE_SECONDS = 300.0  # between two tries of what fails again and again
+
+Leased = tuple[queues.Lease, Chat]
+
+
+class NotTaken(Postponed):
+    """The tracker store, or the event broker, did not take a history."""
 
 
 class HistoryImport:
@@ -44,76 +49,143 @@ class HistoryImport:
         self._reader = reader
         self._settings = settings
         self._clock = clock
+        self._ignored = {identity.canonical_phone(number) for number in settings.ignore}
 
     async def bring_forward(self, chat: Chat) -> None:
-        """Import all that was accepted of one customer's history, under the conversation's lease."""
+        """Import all that was accepted of one customer's history, under the conversation's lease.
+
+        A history that cannot be taken keeps nobody waiting: the customer is answered without it.
+        """
         aliases = await self._database.read(people.aliases_of, chat.id)
         await self._reader.bring_forward(aliases)
         fresh = await self._database.read(chats.load, chat.id)
-        if fresh.import_due_at is not None and self._settings.history.enabled:
+        if fresh.import_due_at is None or not self._is_wanted(fresh):
+            return
+        try:
             await self._project([fresh])
-            await self._database.write(chats.imported, chat.id, fresh.import_due_at)
+        except NotTaken as error:
+            await self._database.write(history_rows.not_imported, chat.id, error.reason)
+        else:
+            await self._database.write(history_rows.is_done, chat.id, fresh.import_due_at)
 
     async def import_leased(self, leases: Sequence[queues.Lease]) -> None:
-        """Import conversations and let go of them; raise Postponed when it cannot be done now."""
-        waiting = list(leases)
-        while waiting:
-            batch = [waiting.pop(0)]
-            loaded = [await self._database.read(chats.load, batch[0].conversation_id)]
-            size = loaded[0].history_received
-            while waiting:
-                chat = await self._database.read(chats.load, waiting[0].conversation_id)
-                size += chat.history_received
-                if size > ROWS_AT_ONCE:
-                    break
-                batch.append(waiting.pop(0))
-                loaded.append(chat)
-            await self._project(loaded)
-            await self._database.write(self._let_go, batch, urgency=Urgency.BULK)
+        """Import conversations and let go of them; raise Postponed when nothing can be imported now."""
+        self._bridge.importer()
+        ids = [lease.conversation_id for lease in leases]
+        found = await self._database.read(chats.load_many, ids)
+        for batch in _batches(list(zip(leases, found, strict=True))):
+            if not await self._import_together(batch):
+                await self._one_by_one(batch)
+
+    async def _import_together(self, batch: Sequence[Leased]) -> bool:
+        """Import conversations in one transaction; return False, nothing imported, if that cannot be."""
+        if len(batch) > 1:
+            with contextlib.suppress(Postponed):
+                await self._project([chat for _lease, chat in batch])
+                await self._let_go([lease for lease, _chat in batch])
+                return True
+        return False
+
+    async def _one_by_one(self, batch: Sequence[Leased]) -> None:
+        """Import conversations each for itself, so that one that cannot be does not keep the others back."""
+        failures = 0
+        for lease, chat in batch:
+            error = await self._import_one(lease, chat)
+            failures = 0 if error is None else failures + 1
+            if error is not None and failures == STORE_IS_DOWN:
+                raise error
+
+    async def _import_one(self, lease: queues.Lease, chat: Chat) -> Postponed | None:
+        try:
+            await self._project([chat])
+        except Postponed as error:
+            await self._put_off(lease, error)
+            return error
+        await self._let_go([lease])
+        return None
+
+    async def _let_go(self, leases: Sequence[queues.Lease]) -> None:
+        await self._database.write(queues.release_done, leases, urgency=Urgency.BULK)
+
+    async def _put_off(self, lease: queues.Lease, error: Postponed) -> None:
+        """Try a conversation again later, less and less often, and say why."""
+
+        def write(connection: Any) -> None:
+            tries = history_rows.not_imported(connection, lease.conversation_id, error.reason)
+            pause = min(error.retry_in_seconds * 2 ** min(tries - 1, 20), LONGEST_PAUSE_SECONDS)
+            queues.release(connection, lease, due_at=self._clock() + pause)
+
+        log.warning("history.put_off", conversation=lease.conversation_id, reason=error.reason)
+        await self._database.write(write)
 
     async def _project(self, found: Sequence[Chat]) -> None:
         """Write the whole history of some conversations into the tracker store."""
-        messages = await self._database.read(chats.histories, [chat.id for chat in found])
-        expiration = self._bridge.session_expiration_seconds
+        wanted = [chat for chat in found if self._is_wanted(chat)]
+        messages = await self._database.read(history_rows.by_conversation, [chat.id for chat in wanted])
         importer = self._bridge.importer()
-        cap = self._settings.history.max_messages_per_conversation or importer.default_cap
-        histories = [
-            History(
-                sender_id=chat.sender_id,
-                make_events=partial(_events, messages.get(chat.id, []), chat, expiration, cap),
+        expiration = self._bridge.session_expiration_seconds
+        projections = [
+            Projection(
+                chat,
+                messages.get(chat.id, []),  # one that was united with another has none any more
+                session_expiration_seconds=expiration,
+                max_messages=self.cap(importer),
             )
-            for chat in found  # one that was united with another has none any more
+            for chat in wanted
         ]
-        async with self._bridge.locked([history.sender_id for history in histories]):
+        async with self._bridge.locked([projection.chat.sender_id for projection in projections]):
             try:
-                await importer.replace_history(histories)
+                await importer.replace_history([projection.history for projection in projections])
             except Postponed:
                 raise
             except Exception as error:  # each store has exceptions of its own
                 log.warning("history.tracker_store_failed", **fault(error))
-                raise Postponed("the tracker store did not take the history") from error
-        counts = {chat.id: len(messages.get(chat.id, [])) for chat in found}
-        await self._database.write(chats.count_imported, counts, urgency=Urgency.BULK)
+                raise NotTaken(f"the tracker store did not take it: {type(error).__name__}") from error
+        await self._publish(projections)
+        await self._count(projections)
 
-    @staticmethod
-    def _let_go(connection: Any, leases: Sequence[queues.Lease]) -> None:
-        dialects.serialize(connection, dialects.MANY)
-        for lease in leases:
-            queues.release(connection, lease, due_at=None)
+    async def _publish(self, projections: Sequence[Projection]) -> None:
+        broker = self._bridge.event_broker
+        if not self._settings.history.publish_events or broker is None:
+            return
+        try:
+            for projection in projections:
+                await publishing.publish(self._database, broker, projection)
+        except LedgerError:
+            raise
+        except Exception as error:  # each broker has exceptions of its own
+            log.warning("history.event_broker_failed", **fault(error))
+            raise NotTaken(f"the event broker did not take it: {type(error).__name__}") from error
+
+    async def _count(self, projections: Sequence[Projection]) -> None:
+        counts = {projection.chat.id: projection.imported for projection in projections}
+        parses = self._settings.history.parse
+        due_at = {
+            projection.chat.id: self._clock()
+            for projection in projections
+            if parses and any(history_parse.is_unread(message) for message in projection.messages)
+        }
+        await self._database.write(history_rows.imported, counts, parse_due_at=due_at, urgency=Urgency.BULK)
+
+    def cap(self, importer: HistoryImporter) -> int | None:
+        """Return how many old messages a conversation of the tracker store may have."""
+        return self._settings.history.max_messages_per_conversation or importer.default_cap
+
+    def _is_wanted(self, chat: Chat) -> bool:
+        """Tell whether a customer's history belongs in the tracker."""
+        ignored = chat.wa_id is not None and identity.canonical_phone(chat.wa_id) in self._ignored
+        return self._settings.history.enabled and not ignored
 
 
-def _events(
-    messages: Sequence[StoredMessage],
-    chat: Chat,
-    expiration: float,
-    cap: int | None,
-    first_live_at: float | None,
-) -> list[JSON]:
-    return history_events(
-        messages,
-        contact=chat.contact,
-        phone_number_id=chat.phone_number_id,
-        session_expiration_seconds=expiration,
-        first_live_at=first_live_at,
-        max_messages=cap,
-    )
+def _batches(leased: Sequence[Leased]) -> Iterator[list[Leased]]:
+    """Cut conversations into transactions of the tracker store."""
+    batch: list[Leased] = []
+    size = 0
+    for lease, chat in leased:
+        size += chat.history_received
+        if batch and size > ROWS_AT_ONCE:
+            yield batch
+            batch, size = [], chat.history_received
+        batch.append((lease, chat))
+    if batch:
+        yield batch

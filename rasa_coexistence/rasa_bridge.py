@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,18 @@ from rasa.core.channels.channel import OutputChannel, UserMessage
 from rasa.core.lock_store import LockError
 from rasa.core.tracker_store import FailSafeTrackerStore
 from rasa.shared.core.constants import ACTION_SESSION_START_NAME
-from rasa.shared.core.events import BotUttered, ConversationPaused, Event, SlotSet, UserUttered
+from rasa.shared.core.events import (
+    BotUttered,
+    ConversationPaused,
+    Event,
+    SessionStarted,
+    SlotSet,
+    UserUttered,
+)
 from rasa.shared.core.trackers import DialogueStateTracker
 from rasa.shared.data import TrainingType
 
+from rasa_coexistence import rasa_nlu
 from rasa_coexistence.errors import Postponed
 from rasa_coexistence.events import JSON
 from rasa_coexistence.faults import fault
@@ -27,7 +36,6 @@ log = structlog.get_logger(__name__)
 LOCK_SECONDS = 10.0  # of Rasa's lock, renewed while we work: after a crash it stalls a conversation this long
 LOCK_POLL_SECONDS = 0.05
 LOCK_PATIENCE_SECONDS = 5.0
-WORD_JOINER = "\u2060"  # before a "/", keeps Rasa from taking what a customer types for an intent
 
 
 class RasaBridge:
@@ -36,6 +44,12 @@ class RasaBridge:
     def __init__(self, agent: Callable[[], Any]) -> None:
         self._agent = agent
         self._importer: tuple[Any, HistoryImporter] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a model is loaded."""
+        agent = self._agent()
+        return agent is not None and bool(agent.is_ready())
 
     @property
     def domain(self) -> Any:
@@ -53,10 +67,24 @@ class RasaBridge:
 
     def importer(self) -> HistoryImporter:
         """Return what puts history into the tracker store that Rasa uses."""
-        store = self._ready_agent().tracker_store
+        store = self.tracker_store
         if self._importer is None or self._importer[0] is not store:
             self._importer = (store, importer_for(store))
         return self._importer[1]
+
+    @property
+    def event_broker(self) -> Any:
+        """What Rasa publishes events to; None where it does not."""
+        return self.tracker_store.event_broker
+
+    @property
+    def tracker_store(self) -> Any:
+        """The tracker store, as Rasa has wrapped it."""
+        return self._ready_agent().tracker_store
+
+    async def parse(self, text: str, *, guarded: bool) -> JSON:
+        """Return what NLU makes of a text; ``guarded`` text never becomes an intent by a leading slash."""
+        return await rasa_nlu.parse(self._processor(), text, guarded=guarded)
 
     @contextlib.asynccontextmanager
     async def locked(self, sender_ids: Sequence[str]) -> AsyncIterator[None]:
@@ -81,10 +109,9 @@ class RasaBridge:
             yield OpenTracker(processor, store, tracker)
 
     def _ready_agent(self) -> Any:
-        agent = self._agent()
-        if agent is None or not agent.is_ready():
+        if not self.is_ready:
             raise Postponed("Rasa has no model loaded")
-        return agent
+        return self._agent()
 
     def _processor(self) -> Any:
         return self._ready_agent().processor
@@ -119,6 +146,18 @@ class OpenTracker:
         """Whether the last pause is the bot's own, not one that we wrote."""
         pauses = [event for event in self._tracker.events if isinstance(event, ConversationPaused)]
         return self.is_paused and bool(pauses) and "whatsapp" not in pauses[-1].metadata
+
+    @property
+    def session_said_at(self) -> float | None:
+        """When the first live message of this session was sent, None before there is one."""
+        said_at: float | None = None
+        for event in reversed(self._tracker.events):
+            if isinstance(event, SessionStarted):
+                break
+            facts = event.metadata.get("whatsapp") or {}
+            if facts.get("source") in ("live", "phone") and facts.get("timestamp") is not None:
+                said_at = min(facts["timestamp"], facts["timestamp"] if said_at is None else said_at)
+        return said_at
 
     def has_heard(self, wamid: str) -> bool:
         """Tell whether a live message stands in the tracker already: its turn was saved before a crash."""
@@ -163,15 +202,17 @@ class OpenTracker:
         """Set those of the slots that the domain has and that change."""
         for name, value in values.items():
             if name in self._tracker.slots and self._tracker.get_slot(name) != value:
-                event = SlotSet(name, value, metadata={"whatsapp": {"source": "context"}})
-                self._tracker.update(event, self._processor.domain)
+                metadata = {"whatsapp": {"source": "context"}}
+                self.add(
+                    {"event": "slot", "name": name, "value": value, "metadata": metadata}, now=time.time()
+                )
 
     async def hear(
         self, text: str, *, typed: bool, wamid: str, metadata: JSON, parse_data: JSON | None = None
     ) -> None:
         """Log what a customer said; ``typed`` text never becomes an intent by a leading slash."""
         if parse_data is None:
-            parse_data = await self._parse(text, guarded=typed)
+            parse_data = await rasa_nlu.parse(self._processor, text, guarded=typed, tracker=self._tracker)
         message = UserMessage(
             text,
             sender_id=self._tracker.sender_id,
@@ -212,17 +253,6 @@ class OpenTracker:
         from rasa.core.policies.policy import PolicyPrediction
 
         return PolicyPrediction.for_action_name(self._processor.domain, ACTION_SESSION_START_NAME)
-
-    async def _parse(self, text: str, *, guarded: bool) -> JSON:
-        guard = WORD_JOINER if guarded and text.lstrip().startswith("/") else ""
-        said = UserMessage(
-            guard + text.strip(), sender_id=self._tracker.sender_id, input_channel=INPUT_CHANNEL
-        )
-        parsed: JSON = await self._processor.parse_message(said, self._tracker)
-        parsed["text"] = text.strip() if guard else parsed.get("text")
-        if guard:
-            _shift(parsed, -len(guard))
-        return parsed
 
 
 @contextlib.asynccontextmanager
@@ -275,13 +305,3 @@ def _facts(event: Event) -> JSON:
 def _without_repeated_slots(events: Sequence[Event]) -> Iterable[Event]:
     last = {event.key: event for event in events if isinstance(event, SlotSet)}
     return (event for event in events if not isinstance(event, SlotSet) or last[event.key] is event)
-
-
-def _shift(parsed: JSON, by: int) -> None:
-    """Move the places that NLU found, to where they are without the guard."""
-    for entity in parsed.get("entities") or []:
-        for key in ("start", "end"):
-            if isinstance(entity.get(key), int):
-                entity[key] = max(entity[key] + by, 0)
-    if parsed.get("text_tokens"):
-        parsed["text_tokens"] = [(max(start + by, 0), end + by) for start, end in parsed["text_tokens"]]

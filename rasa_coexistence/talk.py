@@ -8,7 +8,7 @@ from rasa_coexistence.context import context_slots
 from rasa_coexistence.handover import Handover
 from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.jobs import JobRunner
-from rasa_coexistence.ledger import chats, held_back, queues, takeovers
+from rasa_coexistence.ledger import chats, context_rows, held_back, queues, takeovers
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.rasa_bridge import OpenTracker, RasaBridge
@@ -42,6 +42,11 @@ class Talk:
         self._clock = clock
         self._settling = Settling(database, settings, clock=clock, on_release=on_release)
         self._handover = Handover(database, bridge, settings, self._settling, clock=clock)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Rasa can take a message now."""
+        return self._bridge.is_ready
 
     async def visit(self, lease: queues.Lease) -> float | None:
         """Do all that is due in a conversation; return when to look at it again.
@@ -117,8 +122,16 @@ class Talk:
         if not began and chat.context_of == chat.history_imported:
             return None
         limit = self._settings.history.context_messages
-        before = await self._database.read(chats.recent, chat.id, limit + 1)
-        tracker.set_slots(context_slots(before, chat, message, limit=limit, now=self._clock()))
+        times = [time for time in (tracker.session_said_at, message.sent_at) if time is not None]
+        before = await self._database.read(
+            context_rows.said_before,
+            chat.id,
+            min(times, default=None),
+            limit=max(limit, 1),
+            but=message.id,
+        )
+        began_at = min(times, default=self._clock())
+        tracker.set_slots(context_slots(before, chat, began_at=began_at, limit=limit))
         return chat.history_imported
 
     async def _hear_speech(self, tracker: OpenTracker, speech: Speech) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
+from msgspec.structs import replace
 
-from rasa_coexistence.ledger import dialects
-from rasa_coexistence.ledger.queues import IMPORT, wake
+from rasa_coexistence.ledger import chats, dialects, message_rows
+from rasa_coexistence.ledger.queues import import_again
 from rasa_coexistence.ledger.schema import conversations, messages
+from rasa_coexistence.ledger.schema_history import parses
+from rasa_coexistence.records import StoredMessage
 
 HISTORY = "history"  # source of a message
 
@@ -37,7 +42,7 @@ def count_anew(connection: Any, conversation_ids: Collection[int]) -> None:
 def left(connection: Any, conversation_id: int, *, now: float) -> None:
     """Note that a message of history came live as well: it leaves the old chat and joins the live one."""
     came_in(connection, {conversation_id: -1})
-    wake(connection, IMPORT, [conversation_id], at=now)
+    import_again(connection, [conversation_id], at=now)
 
 
 _MORE = (
@@ -46,15 +51,79 @@ _MORE = (
     .values(history_received=conversations.c.history_received + sa.bindparam("more"))
 )
 
+_IMPORTED = (
+    conversations.update()
+    .where(conversations.c.id == sa.bindparam("conversation"))
+    .values(
+        history_imported=sa.bindparam("count"),
+        context_of=-1,
+        import_error=None,
+        import_attempts=0,
+    )
+)
 
-def by_conversation(connection: Any, conversation_ids: Sequence[int]) -> dict[int, list[Any]]:
-    """Return the rows that old chat is made of, and the reactions to it that came live."""
-    found: dict[int, list[Any]] = {}
+
+def by_conversation(connection: Any, conversation_ids: Sequence[int]) -> dict[int, list[StoredMessage]]:
+    """Return what old chat is made of: its messages, and the reactions to them that came live."""
+    found: dict[int, list[StoredMessage]] = {}
+    statement = _statement(connection)
     for ids in dialects.in_slices(conversation_ids):
-        statement = sa.select(messages).where(
-            messages.c.conversation_id.in_(ids),
-            sa.or_(messages.c.source == HISTORY, messages.c.type == "reaction"),
-        )
-        for row in connection.execute(statement):
-            found.setdefault(row.conversation_id, []).append(row)
+        for row in connection.execute(statement.where(messages.c.conversation_id.in_(ids))):
+            found.setdefault(row.conversation_id, []).append(_stored(row))
     return found
+
+
+def imported(connection: Any, counts: Mapping[int, int], *, parse_due_at: Mapping[int, float]) -> None:
+    """Note how many messages of history the tracker store has; the bot's slots are made anew of them.
+
+    ``parse_due_at`` names the conversations whose messages NLU has still to read.
+    """
+    dialects.serialize(connection, dialects.MANY)
+    if counts:
+        given = [{"conversation": id_, "count": count} for id_, count in counts.items()]
+        connection.execute(_IMPORTED, given)
+    for conversation_id, due_at in parse_due_at.items():
+        row = conversations.c.id == conversation_id
+        connection.execute(conversations.update().where(row).values(parse_due_at=due_at))
+
+
+def is_done(connection: Any, conversation_id: int, due_at: float) -> None:
+    """Say that the history is imported, unless more came meanwhile."""
+    connection.execute(
+        conversations.update()
+        .where(conversations.c.id == conversation_id, conversations.c.import_due_at == due_at)
+        .values(import_due_at=None)
+    )
+
+
+def not_imported(connection: Any, conversation_id: int, reason: str) -> int:
+    """Note why the tracker store does not have a history; return how often in a row that was so."""
+    row = conversations.c.id == conversation_id
+    values = {"import_error": reason, "import_attempts": conversations.c.import_attempts + 1}
+    connection.execute(conversations.update().where(row).values(**values))
+    statement = sa.select(conversations.c.import_attempts).where(row)
+    return int(connection.execute(statement).scalar() or 0)
+
+
+def _statement(connection: Any) -> Any:
+    """Return the query, with what NLU made of the messages where it ever read any."""
+    is_old = sa.or_(messages.c.source == HISTORY, messages.c.type == "reaction")
+    if connection.execute(sa.select(parses.c.message_id).limit(1)).first() is None:
+        return sa.select(messages).where(is_old)
+    with_parse = messages.outerjoin(parses, parses.c.message_id == messages.c.id)
+    return sa.select(messages, parses.c.digest, parses.c.parse).select_from(with_parse).where(is_old)
+
+
+def _stored(row: Any) -> StoredMessage:
+    message = chats.stored_message(row)
+    if message.status == message_rows.EARLY_MEDIA:
+        message = replace(message, status=None)
+    encoded = getattr(row, "parse", None)
+    if encoded is not None and row.digest == digest(message.text):
+        message = replace(message, parse=msgspec.json.decode(encoded))
+    return message
+
+
+def digest(text: str | None) -> str:
+    """Return what tells whether a text is still the one that NLU read."""
+    return hashlib.blake2b((text or "").encode("utf-8", "replace"), digest_size=16).hexdigest()

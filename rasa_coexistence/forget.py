@@ -1,0 +1,62 @@
+"""Forget a customer: in the ledger, in Rasa's tracker store, and with them every link to their media."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from rasa_coexistence.errors import CoexistenceError, Postponed
+from rasa_coexistence.faults import fault
+from rasa_coexistence.jobs import JobRefused
+from rasa_coexistence.ledger import forgetting, queues
+from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.ledger.forgetting import Customer
+from rasa_coexistence.ledger.jobs import Job
+from rasa_coexistence.rasa_bridge import RasaBridge
+
+log = structlog.get_logger(__name__)
+
+KIND = "forget"  # of a job, under the lease of the customer's conversation
+
+
+class Forget:
+    """Does the jobs that ``rasa-coexistence forget`` files."""
+
+    def __init__(self, database: Database, bridge: RasaBridge, *, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._bridge = bridge
+        self._clock = clock
+
+    async def forget(self, job: Job, lease: queues.Lease) -> str:
+        """Delete a customer everywhere and return what to tell who asked.
+
+        Raise Postponed while something about them waits to be read or is on its way to them. The ledger comes
+        last: should we die before, the job is still there.
+        """
+        customer = await self._database.read(forgetting.customer_of, lease.conversation_id)
+        if customer is None:
+            return "this customer was forgotten already"
+        reason = await self._database.read(forgetting.is_still_read, customer)
+        if reason is not None:
+            raise Postponed(reason, retry_in_seconds=1.0)
+        await self._forget_trackers(customer)
+        aside = await self._database.read(forgetting.named_aside, customer)
+        count: int = await self._database.write(
+            forgetting.delete, lease, customer, aside, job_id=job.id, now=self._clock()
+        )
+        await asyncio.to_thread(forgetting.empty_log, self._database.engine)
+        log.info("customer.forgotten", conversation=lease.conversation_id, messages=count)
+        return f"forgot {count} messages in {len(customer.conversation_ids)} conversations"
+
+    async def _forget_trackers(self, customer: Customer) -> None:
+        importer = self._bridge.importer()
+        async with self._bridge.locked(customer.sender_ids):
+            try:
+                await importer.forget(customer.sender_ids)
+            except CoexistenceError as error:
+                raise JobRefused(str(error)) from error
+            except Exception as error:  # each store has exceptions of its own
+                log.warning("forget.tracker_store_failed", **fault(error))
+                raise Postponed("the tracker store failed to delete") from error
