@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,8 +22,9 @@ from rasa_coexistence.steps import THREAD_PART, Step, steps_of, unreadable_body
 log = structlog.get_logger(__name__)
 
 LIVE_BODIES = 25
-LIVE_EVENTS = 25  # of one transaction: a big batch must not keep the next webhook's 200 waiting
-HISTORY_MESSAGES = THREAD_PART  # likewise
+LIVE_SECONDS = 0.015  # of one transaction: the next webhook's 200 waits for it
+LIVE_EVENTS = 4  # filed before the clock is asked again
+HISTORY_MESSAGES = THREAD_PART  # of one transaction
 
 
 class Reader:
@@ -60,16 +62,21 @@ class Reader:
 
     def _read_live(self, connection: Any) -> bool:
         bodies = inbox.oldest(connection, inbox.LIVE, now=self._clock(), limit=LIVE_BODIES)
-        budget = LIVE_EVENTS
         news = NumberNews()
+        end = time.perf_counter() + LIVE_SECONDS
         for body in bodies:
-            steps = _steps(body.body)
-            end = self._advance(connection, body, steps, body.position, budget, news)
-            budget -= 1 + sum(step.weight for step in steps[body.position : end])
-            if budget <= 0:
+            self._read_until(end, connection, body, news)
+            if time.perf_counter() > end:
                 break
         news.write(connection, self._rules, self._clock())
         return bool(bodies)
+
+    def _read_until(self, end: float, connection: Any, body: inbox.Body, news: NumberNews) -> None:
+        """File some of a body's steps, and more while there is time."""
+        steps, position = _steps(body.body), body.position
+        position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
+        while position < len(steps) and time.perf_counter() < end:
+            position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
 
     def _read_slice(self, connection: Any, body: inbox.Body, steps: Sequence[Step]) -> bool:
         """File the next slice of a history body; return whether there is more of it."""
