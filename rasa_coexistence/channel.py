@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -37,6 +38,9 @@ class CoexistenceInput(InputChannel):
 
     def blueprint(self, on_new_message: Callable[[UserMessage], Awaitable[Any]]) -> Blueprint:
         """Return the routes; they start and stop the worker with the server."""
+        # What is imported by now stays for ever: looking through it for garbage stops all conversations for a
+        # third of a second, and old chat by the thousand makes Python look often. Models come later.
+        gc.freeze()
         routes = blueprint(self.service)
         routes.listener("after_server_start")(self._start)
         routes.listener("before_server_stop")(self._stop)
