@@ -113,7 +113,8 @@ class Handover:
             if cause is None or not tracker.has_noted(ConversationResumed, cause=cause):
                 marked = await self.pause_or_resume(tracker, None, chat, question=question, cause=cause)
                 if question is not None and made is None:
-                    await tracker.answer(channel)
+                    async with self._settling.presence.shown(chat, question.wamid):
+                        await tracker.answer(channel)
                 await self._settling.save(tracker, turn)
             said = Said(
                 message=question,

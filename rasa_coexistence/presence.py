@@ -47,10 +47,10 @@ class Presence:
         self._calling: dict[int, asyncio.Event] = {}  # conversation -> when its call is over
 
     @contextlib.asynccontextmanager
-    async def shown(self, chat: Chat, wamid: str, *, answering: bool) -> AsyncIterator[None]:
-        """Show it while an answer is made; nothing at all when the bot is not going to answer."""
+    async def shown(self, chat: Chat, wamid: str) -> AsyncIterator[None]:
+        """Show it while an answer to a message is made; only where one may go out."""
         over = asyncio.Event()
-        if answering and self._is_wanted and self._may_answer(chat):
+        if self._is_wanted and self._may_answer(chat):
             task = asyncio.create_task(self._show(chat, wamid, over))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

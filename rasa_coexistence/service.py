@@ -10,11 +10,12 @@ from typing import Any
 
 import structlog
 
-from rasa_coexistence import identity, takeover
+from rasa_coexistence import forget, identity, takeover
 from rasa_coexistence.errors import LedgerUnavailable
 from rasa_coexistence.from_whatsapp import scan
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.history import HistoryImport
+from rasa_coexistence.history_parse import HistoryParse
 from rasa_coexistence.jobs import JobRunner
 from rasa_coexistence.ledger import inbox
 from rasa_coexistence.ledger.database import Database, Urgency
@@ -29,6 +30,7 @@ from rasa_coexistence.presence import Presence
 from rasa_coexistence.rasa_bridge import RasaBridge
 from rasa_coexistence.reading import Reader
 from rasa_coexistence.settings import Settings
+from rasa_coexistence.store_check import StoreCheck
 from rasa_coexistence.talk import Talk
 from rasa_coexistence.tokens import Tokens
 from rasa_coexistence.turn import FreeSpeech, WhatsAppOutput
@@ -55,6 +57,7 @@ class Service:
         self.media = MediaFiles(self.database, self.graph, self.tokens.of)
         self._presence = Presence(self.database, self.graph, self.tokens.of, settings.replies, clock=clock)
         self.jobs = JobRunner(self.database, clock)
+        self.jobs.register_leased(forget.KIND, forget.Forget(self.database, self.bridge, clock=clock).forget)
         self._notifier = Notifier(self.database, settings.takeover.notify_url, clock=clock)
         self._reader = Reader(self.database, filing_rules(settings), clock)
         history = HistoryImport(self.database, self.bridge, self._reader, settings, clock)
@@ -64,6 +67,7 @@ class Service:
             history,
             settings,
             self.jobs,
+            presence=self._presence,
             clock=clock,
             on_release=self._bubbles_wait,
         )
@@ -87,7 +91,13 @@ class Service:
             quiet_seconds=settings.history.quiet_seconds,
             imports_history=settings.history.enabled,
             clock=clock,
-            others={"jobs": self.jobs.step, "notices": self._notifier.step, "watch": watch.step},
+            others={
+                "jobs": self.jobs.step,
+                "notices": self._notifier.step,
+                "watch": watch.step,
+                "tracker store": StoreCheck(self.bridge, settings).step,
+                **({"parse": self._parsing().step} if settings.history.parse else {}),
+            },
         )
         self.is_stopping = asyncio.Event()  # ends the streams of those who follow a sync
         self._opening: asyncio.Task[None] | None = None
@@ -150,6 +160,15 @@ class Service:
             await asyncio.sleep(OPEN_RETRY_SECONDS)
             with contextlib.suppress(LedgerUnavailable):
                 await self._open()
+
+    def _parsing(self) -> HistoryParse:
+        return HistoryParse(
+            self.database,
+            self.bridge,
+            typed_intents=self.settings.allow_typed_intents,
+            is_busy=lambda: self.worker.is_talking,
+            clock=self.clock,
+        )
 
     def _bubbles_wait(self) -> None:
         self.worker.wake("send")

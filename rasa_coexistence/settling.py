@@ -12,6 +12,7 @@ from rasa_coexistence import takeover
 from rasa_coexistence.ledger import bubbles, chats, held_back, queues, takeovers
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.presence import Presence
 from rasa_coexistence.rasa_bridge import OpenTracker
 from rasa_coexistence.records import MessageState, StoredMessage
 from rasa_coexistence.settings import Settings
@@ -39,10 +40,12 @@ class Settling:
         self,
         database: Database,
         settings: Settings,
+        presence: Presence,
         *,
         clock: Callable[[], float],
         on_release: Callable[[], None],
     ) -> None:
+        self.presence = presence
         self._database = database
         self._replies = settings.replies
         self._rules = takeover.rules_of(settings.takeover)

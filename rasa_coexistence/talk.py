@@ -11,6 +11,7 @@ from rasa_coexistence.jobs import JobRunner
 from rasa_coexistence.ledger import chats, context_rows, held_back, queues, takeovers
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.presence import Presence
 from rasa_coexistence.rasa_bridge import OpenTracker, RasaBridge
 from rasa_coexistence.records import MessageState, StoredMessage
 from rasa_coexistence.settings import Settings
@@ -31,6 +32,7 @@ class Talk:
         settings: Settings,
         jobs: JobRunner,
         *,
+        presence: Presence,
         clock: Callable[[], float],
         on_release: Callable[[], None],
     ) -> None:
@@ -40,7 +42,7 @@ class Talk:
         self._settings = settings
         self._jobs = jobs
         self._clock = clock
-        self._settling = Settling(database, settings, clock=clock, on_release=on_release)
+        self._settling = Settling(database, settings, presence, clock=clock, on_release=on_release)
         self._handover = Handover(database, bridge, settings, self._settling, clock=clock)
 
     @property
@@ -92,10 +94,12 @@ class Talk:
                 began = await tracker.begin_session_if_due(now, channel)
                 marked = await self._handover.pause_or_resume(tracker, person, chat)
                 context_of = await self._fill_slots(tracker, chat, message, began=began)
-                await self._hear_speech(tracker, speech)
                 if person is None:
-                    await tracker.answer(channel)
+                    async with self._settling.presence.shown(chat, message.wamid):
+                        await self._hear_speech(tracker, speech)
+                        await tracker.answer(channel)
                 else:
+                    await self._hear_speech(tracker, speech)
                     await self._database.write(held_back.discard, chat.id, turn.cause, now=now)
                 await self._settling.save(tracker, turn)
             said = Said(

@@ -64,14 +64,6 @@ def payload_of_number(connection: Any, conversation_id: int, number: int, *, typ
     return None
 
 
-def move(connection: Any, of: int, to: int) -> None:
-    """Let another conversation of the same person know what was offered in this one."""
-    rows = connection.execute(sa.select(payloads).where(payloads.c.conversation_id == of)).all()
-    moved = [(to, row.button_id, row.payload, row.created_at) for row in rows]
-    dialects.bulk_upsert(connection, payloads, _COLUMNS, moved, key=2, newer="created_at")
-    connection.execute(payloads.delete().where(payloads.c.conversation_id == of))
-
-
 def _last_said(connection: Any, conversation_id: int, before: float) -> Any:
     statement = sa.select(outbox.c.id, outbox.c.cause, outbox.c.created_at).where(
         outbox.c.conversation_id == conversation_id,
