@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 
-from rasa_coexistence.errors import CoexistenceError, Postponed
+from rasa_coexistence.errors import CoexistenceError, LeaseLost, Postponed
 from rasa_coexistence.faults import fault
 from rasa_coexistence.jobs import JobRefused
-from rasa_coexistence.ledger import forgetting, queues
+from rasa_coexistence.ledger import forgetting, jobs, queues
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.ledger.forgetting import Customer
 from rasa_coexistence.ledger.jobs import Job
@@ -30,7 +31,7 @@ class Forget:
         self._clock = clock
 
     async def forget(self, job: Job, lease: queues.Lease) -> str:
-        """Delete a customer everywhere and return what to tell who asked.
+        """Delete a customer everywhere, end the job, and raise LeaseLost: there is nothing left to work on.
 
         Raise Postponed while something about them waits to be read or is on its way to them. The ledger comes
         last: should we die before, the job is still there.
@@ -43,12 +44,19 @@ class Forget:
             raise Postponed(reason, retry_in_seconds=1.0)
         await self._forget_trackers(customer)
         aside = await self._database.read(forgetting.named_aside, customer)
-        count: int = await self._database.write(
-            forgetting.delete, lease, customer, aside, job_id=job.id, now=self._clock()
-        )
+        count = await self._database.write(self._delete, job, lease, customer, aside)
         await asyncio.to_thread(forgetting.empty_log, self._database.engine)
         log.info("customer.forgotten", conversation=lease.conversation_id, messages=count)
-        return f"forgot {count} messages in {len(customer.conversation_ids)} conversations"
+        raise LeaseLost("the customer was forgotten")
+
+    def _delete(
+        self, connection: Any, job: Job, lease: queues.Lease, customer: Customer, aside: Sequence[int]
+    ) -> int:
+        now = self._clock()
+        count = forgetting.delete(connection, lease, customer, aside, job_id=job.id, now=now)
+        told = f"forgot {count} messages in {len(customer.conversation_ids)} conversations"
+        jobs.end(connection, job.id, state=jobs.DONE, outcome=told, now=now)
+        return count
 
     async def _forget_trackers(self, customer: Customer) -> None:
         importer = self._bridge.importer()

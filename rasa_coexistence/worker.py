@@ -91,6 +91,11 @@ class Worker:
         with contextlib.suppress(LedgerUnavailable):
             await self._database.write(queues.release_all, self._owner, now=self._clock())
 
+    @property
+    def is_talking(self) -> bool:
+        """Whether somebody waits for Rasa just now."""
+        return any(task.get_name() == queues.TALK for task in self._tasks)
+
     def wake(self, *queues_with_news: str) -> None:
         """Look at these queues now instead of at the next poll; any thread may say so."""
         if self._loop is not None and not self._loop.is_closed():

@@ -13,7 +13,7 @@ from ledgers import ANA, BEN, DAY, NOW, NUMBER, Books, as_bytes, echo, filing_ru
 
 from rasa_coexistence import reading
 from rasa_coexistence.identity import make_wamid
-from rasa_coexistence.ledger import chats, message_rows, queues, schema, syncs
+from rasa_coexistence.ledger import history_rows, message_rows, queues, schema, syncs
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.ledger.queues import IMPORT, TALK
 from rasa_coexistence.reading import HISTORY_MESSAGES, Reader
@@ -398,7 +398,7 @@ async def test_sync_progress_never_falls_and_completion_waits_for_the_import(boo
     books.clock.move(61)
     assert await complete() == []  # the quiet has lasted, but the import waits
     [lease] = await books.claim(IMPORT)
-    await books.database.write(chats.count_imported, {lease.conversation_id: 2})
+    await books.database.write(history_rows.imported, {lease.conversation_id: 2}, parse_due_at={})
     await books.database.write(queues.release, lease, due_at=None)
     assert await complete() == [NUMBER.phone_number_id]
     assert await status("status", "completed_by", "messages_imported") == ["completed", "quiet", 2]

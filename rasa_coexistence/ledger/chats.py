@@ -161,50 +161,6 @@ def mirrored(
     connection.execute(conversations.update().where(conversations.c.id == conversation_id).values(**values))
 
 
-def recent(connection: Any, conversation_id: int, limit: int) -> list[StoredMessage]:
-    """Return the newest messages that somebody said, oldest first."""
-    said_at = sa.func.coalesce(messages.c.sent_at, messages.c.received_at)
-    rows = connection.execute(
-        sa.select(messages)
-        .where(messages.c.conversation_id == conversation_id, _IS_SAID, messages.c.revoked.is_(False))
-        .order_by(said_at.desc(), messages.c.id.desc())
-        .limit(limit)
-    ).all()
-    return [stored_message(row) for row in reversed(rows)]
-
-
-def histories(connection: Any, conversation_ids: Sequence[int]) -> dict[int, list[StoredMessage]]:
-    """Return all messages that came as history, by conversation."""
-    found: dict[int, list[StoredMessage]] = {}
-    for ids in dialects.in_slices(conversation_ids):
-        statement = sa.select(messages).where(
-            messages.c.conversation_id.in_(ids), messages.c.source == "history"
-        )
-        for row in connection.execute(statement):
-            found.setdefault(row.conversation_id, []).append(stored_message(row))
-    return found
-
-
-def count_imported(connection: Any, counts: dict[int, int]) -> None:
-    """Note how many messages of history the tracker store has."""
-    dialects.serialize(connection, dialects.MANY)
-    for conversation_id, count in counts.items():
-        connection.execute(
-            conversations.update()
-            .where(conversations.c.id == conversation_id)
-            .values(history_imported=count, history_received=count)
-        )
-
-
-def imported(connection: Any, conversation_id: int, due_at: float) -> None:
-    """Say that the history is imported, unless more came meanwhile."""
-    connection.execute(
-        conversations.update()
-        .where(conversations.c.id == conversation_id, conversations.c.import_due_at == due_at)
-        .values(import_due_at=None)
-    )
-
-
 def stop_number(connection: Any, phone_number_id: str, reason: str) -> None:
     """Note why a number cannot send, for people to see, and have Meta asked how it is."""
     statement = numbers.update().where(numbers.c.phone_number_id == phone_number_id)
