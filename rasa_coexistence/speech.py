@@ -88,9 +88,9 @@ async def _chosen(database: Database, chat: Chat, message: StoredMessage, conten
 
 
 def _as_intent(bridge: RasaBridge, content: Content, text: str) -> JSON | None:
-    """Return the parse of a message whose type the domain has an intent for."""
+    """Return the parse of a message whose type the domain has an intent for; a pressed button is text."""
     intent = f"whatsapp_{content.type}"
-    if content.type == "text" or not bridge.has_intent(intent):
+    if content.type == "text" or "reply" in content.fields or not bridge.has_intent(intent):
         return None
     return {
         "text": text,

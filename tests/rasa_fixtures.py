@@ -18,6 +18,7 @@ import pytest
 TESTS = Path(__file__).parent
 EXAMPLE_BOT = TESTS.parent / "example_bot"
 STORIES_BOT = TESTS / "bots" / "stories"
+ANSWERS_BOT = TESTS / "bots" / "answers"
 QUIETLY = {"RASA_TELEMETRY_ENABLED": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
@@ -31,6 +32,20 @@ def example_model(pytestconfig: pytest.Config) -> Path:
 def stories_model(pytestconfig: pytest.Config) -> Path:
     """Give the trained model of a bot that goes by stories: Memoization, TED, UnexpecTED."""
     return trained(STORIES_BOT, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def answers_model(pytestconfig: pytest.Config) -> Path:
+    """Give the trained model of a bot that has intents for types of message, buttons, and a reminder."""
+    return trained(ANSWERS_BOT, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def answering(answers_model: Path) -> Any:
+    """Give an agent with the bot of ``answers_model``; ``agents.agent_on`` gives each test one of its own."""
+    from rasa.core.agent import Agent
+
+    return Agent.load(answers_model)
 
 
 @pytest.fixture(scope="session")
