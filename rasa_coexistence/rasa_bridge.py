@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -198,14 +197,12 @@ class OpenTracker:
         made = Event.from_parameters({**event, "timestamp": max(now, last)})
         self._tracker.update(made, self._processor.domain)
 
-    def set_slots(self, values: Mapping[str, Any]) -> None:
+    def set_slots(self, values: Mapping[str, Any], *, now: float) -> None:
         """Set those of the slots that the domain has and that change."""
         for name, value in values.items():
             if name in self._tracker.slots and self._tracker.get_slot(name) != value:
                 metadata = {"whatsapp": {"source": "context"}}
-                self.add(
-                    {"event": "slot", "name": name, "value": value, "metadata": metadata}, now=time.time()
-                )
+                self.add({"event": "slot", "name": name, "value": value, "metadata": metadata}, now=now)
 
     async def hear(
         self, text: str, *, typed: bool, wamid: str, metadata: JSON, parse_data: JSON | None = None
