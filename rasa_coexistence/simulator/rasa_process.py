@@ -60,6 +60,13 @@ class RasaProcess:
         if self._file is not None:
             self._file.close()
 
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process.pid
+
     async def kill(self) -> None:
         """End it as a power cut would."""
         self._signal(signal.SIGKILL)
