@@ -15,7 +15,7 @@ from servers import free_port
 from rasa_coexistence.simulator import Simulator
 from rasa_coexistence.simulator.rasa_process import RasaProcess
 
-START_SECONDS = 90.0
+START_SECONDS = 180.0  # a model with TED on a busy machine
 Event = dict[str, Any]
 
 

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cloud_api import running_simulator
 from running_bot import RunningBot, running_bot
 
@@ -52,7 +51,7 @@ def expected(chat: Chat) -> list[tuple[str, str]]:
 async def test_history_and_live_messages_make_one_truthful_conversation(
     tmp_path: Path, example_model: Path
 ) -> None:
-    """History before, during and after live turns; the live rows stay, each answer goes out once."""
+    """History before and after live turns; the live rows stay, and each answer goes out once."""
     async with running_simulator() as meta, running_bot(tmp_path, example_model, meta) as bot:
         chats = list(made_up(meta.number, chats=6, messages_each=25, now=time.time()))
         first, second = chats[0], chats[1]
@@ -81,39 +80,38 @@ async def test_history_and_live_messages_make_one_truthful_conversation(
         await meta.wait_for_sent(1, to=first.person.wa_id, timeout_seconds=PATIENCE)
         assert (await bot.said(str(first.person.wa_id)))[-2][0] == "user"
         assert len(meta.sent_to()) == 2
+        await answered_once(meta, bot)
 
 
-async def test_a_repeated_delivery_is_answered_once(tmp_path: Path, example_model: Path) -> None:
+async def answered_once(meta: Simulator, bot: RunningBot) -> None:
     """Meta may deliver ten times at once, and again for days."""
-    async with running_simulator() as meta, running_bot(tmp_path, example_model, meta) as bot:
-        customer = meta.customer("5215551230001", "Ana")
-        await customer.writes("Hola")
-        await meta.deliveries.redeliver(copies=10)
-        await meta.deliveries.settle()
-        await meta.wait_for_sent(1, timeout_seconds=PATIENCE)
-        await meta.deliveries.redeliver(copies=2)
-        await meta.deliveries.settle()
-        await customer.writes("¿A qué hora abren?")
-        await meta.wait_for_sent(2, timeout_seconds=PATIENCE)
-        assert len(meta.sent_to()) == 2
-        assert [kind for kind, _text in await bot.said("5215551230001")] == ["user", "bot", "user", "bot"]
+    customer = meta.customer("5215551230001", "Ana")
+    await customer.writes("Hola")
+    await meta.deliveries.redeliver(copies=10)
+    await meta.wait_for_sent(3, timeout_seconds=PATIENCE)
+    await meta.deliveries.redeliver(copies=2)
+    await meta.deliveries.settle()
+    await customer.writes("¿A qué hora abren?")
+    await meta.wait_for_sent(4, timeout_seconds=PATIENCE)
+    assert len(meta.sent_to()) == 4
+    assert [kind for kind, _text in await bot.said("5215551230001")] == ["user", "bot", "user", "bot"]
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.03])
 async def test_a_power_cut_after_the_200_loses_nothing_and_doubles_nothing(
-    tmp_path: Path, example_model: Path, moment: float
+    tmp_path: Path, example_model: Path
 ) -> None:
     """A 200 means that the bytes are on disk; the next start answers, once."""
     async with running_simulator() as meta, running_bot(tmp_path, example_model, meta) as bot:
-        await meta.customer("5215551230002", "Ana").writes("Hola")
-        await asyncio.sleep(moment)
-        await bot.kill()
-        await bot.start()
-        await meta.wait_for_sent(1, timeout_seconds=PATIENCE)
+        for count, moment in enumerate((0.0, 0.03), start=1):
+            await meta.customer("5215551230002", "Ana").writes("Hola")
+            await asyncio.sleep(moment)
+            await bot.kill()
+            await bot.start()
+            await meta.wait_for_sent(count, timeout_seconds=PATIENCE)
         await meta.customer("5215551230002", "Ana").writes("¿A qué hora abren?")
-        await meta.wait_for_sent(2, timeout_seconds=PATIENCE)
-        assert [kind for kind, _text in await bot.said("5215551230002")] == ["user", "bot", "user", "bot"]
-        assert len(meta.sent_to()) == 2
+        await meta.wait_for_sent(3, timeout_seconds=PATIENCE)
+        assert [kind for kind, _text in await bot.said("5215551230002")] == ["user", "bot"] * 3
+        assert len(meta.sent_to()) == 3
 
 
 async def test_a_bot_trained_on_stories_speaks_after_history(tmp_path: Path, stories_model: Path) -> None:
