@@ -80,7 +80,7 @@ class Handover:
                 state=MessageState.ANSWERED,
                 cause=cause,
                 paused=tracker.is_paused,
-                handed_off=self.is_handed_off(tracker, chat),
+                handed_off=self.is_handed_off(tracker, chat, resumed=True),
                 resumed=True,
             )
             await self._settling.settle(lease, chat, said)
@@ -88,16 +88,18 @@ class Handover:
     async def mirror(self, lease: queues.Lease, chat: Chat) -> None:
         """Tell the tracker who has the conversation; when the bot has it again, let it answer what waits."""
         person = chat.person_has_it(self._clock())
-        if person is not None and not chat.tracker_paused:
+        if person is None:
+            question = await self._question(chat)
+            kept = await self._database.read(held_back.not_marked, chat.id)
+            if chat.tracker_paused or question is not None or kept:
+                await self._resume(lease, chat, question)
+        elif not chat.tracker_paused:
             async with self._bridge.opened(chat.sender_id) as tracker:
                 marked = await self.pause_or_resume(tracker, person, chat)
                 await tracker.save()
                 await self._settling.settle(lease, chat, Said(paused=tracker.is_paused, marked=marked))
-        elif person is None and chat.tracker_paused:
-            await self._resume(lease, chat)
 
-    async def _resume(self, lease: queues.Lease, chat: Chat) -> None:
-        question = await self._question(chat)
+    async def _resume(self, lease: queues.Lease, chat: Chat, question: StoredMessage | None) -> None:
         cause = None if question is None else held_back.resume_cause(chat.resumes, question.wamid)
         made = None
         if question is not None:
@@ -121,7 +123,7 @@ class Handover:
                 state=MessageState.ANSWERED,
                 cause=cause,
                 paused=tracker.is_paused,
-                handed_off=self.is_handed_off(tracker, chat),
+                handed_off=self.is_handed_off(tracker, chat, resumed=True),
                 marked=marked,
                 resumed=True,
                 let_go=made,
@@ -136,9 +138,10 @@ class Handover:
             return takeover.after_hand_off(chat.takeover, self._rules, now, cause=None)
         return person
 
-    def is_handed_off(self, tracker: OpenTracker, chat: Chat) -> bool:
-        """Tell whether the bot paused itself while it had the conversation."""
-        return tracker.bot_paused_itself and chat.person_has_it(self._clock()) is None
+    def is_handed_off(self, tracker: OpenTracker, chat: Chat, *, resumed: bool = False) -> bool:
+        """Tell whether the bot paused itself anew; ``resumed``: in this visit it had the conversation."""
+        is_new = resumed or not chat.tracker_paused
+        return is_new and tracker.bot_paused_itself and chat.person_has_it(self._clock()) is None
 
     async def pause_or_resume(
         self,
@@ -151,15 +154,15 @@ class Handover:
     ) -> list[int]:
         """Write ``pause`` or ``resume`` where the tracker says otherwise; return the bubbles it tells of."""
         facts: JSON
+        kept = await self._database.read(held_back.not_marked, chat.id)
         if person is not None and not tracker.is_paused:
             kind, facts = "pause", {"reason": person.reason}
-        elif person is None and (tracker.is_paused or question is not None):
+        elif person is None and (tracker.is_paused or question is not None or kept):
             kind, facts = "resume", {"reason": _why_resumed(chat, self._clock())}
             if question is not None:
                 facts |= {"wamid": question.wamid, "cause": cause}
         else:
             return []
-        kept = await self._database.read(held_back.not_marked, chat.id)
         if kept:
             facts["held_back"] = list(kept.values())
         tracker.add({"event": kind, "metadata": {"whatsapp": facts}}, now=self._clock())

@@ -61,9 +61,9 @@ def in_force(takeover: Takeover, now: float) -> bool:
 
 
 def stronger(one: Takeover, other: Takeover, now: float) -> Takeover:
-    """Return which of two holds when they meet: a hold before a timed one, then the one that lasts longer."""
+    """Return which of two counts when they meet: the one that keeps the bot silent longer."""
     held = [takeover for takeover in (one, other) if in_force(takeover, now)]
-    return max(held, key=lambda takeover: (takeover.mode == "hold", _end(takeover)), default=one)
+    return max(held, key=lambda takeover: (_end(takeover), takeover.mode == "hold"), default=one)
 
 
 def _end(takeover: Takeover) -> float:
@@ -172,15 +172,6 @@ def keeps_back(takeover: Takeover | None, cause: str) -> bool:
 def hold(*, until: float | None, reason: str, now: float, wamid: str | None = None) -> Takeover:
     """Return a hold that somebody set by hand."""
     return Takeover(mode="hold", until=until, since=now, reason=reason, wamid=wamid)
-
-
-def united(older: Takeover, younger: Takeover, now: float) -> Takeover:
-    """Return who has the conversation of one who was known as two: what keeps the bot silent longer."""
-    if not in_force(younger, now):
-        return older
-    if not in_force(older, now) or (older.until is not None and not _outlasts(older, younger.until)):
-        return younger
-    return older
 
 
 def lasts_until(sent_at: float | None, rules: Rules, now: float) -> float:

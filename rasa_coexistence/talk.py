@@ -87,8 +87,8 @@ class Talk:
         ):
             chat = await self._database.read(chats.load, chat.id)  # a person may have come meanwhile
             person = self._handover.person(tracker, chat)
-            answered = person is None
-            if tracker.has_heard(message.wamid):  # saved before a crash: only our own books are behind
+            answered, heard_before = person is None, tracker.has_heard(message.wamid)
+            if heard_before:  # saved before a crash: only our own books are behind
                 answered = await self._was_answered(tracker, chat, turn.cause, alone=answered)
             else:
                 began = await tracker.begin_session_if_due(now, channel)
@@ -107,7 +107,7 @@ class Talk:
                 state=MessageState.ANSWERED if answered else MessageState.LOGGED,
                 cause=turn.cause,
                 paused=tracker.is_paused,
-                handed_off=self._handover.is_handed_off(tracker, chat),
+                handed_off=self._handover.is_handed_off(tracker, chat, resumed=not heard_before),
                 context_of=context_of,
                 marked=marked,
             )
@@ -135,7 +135,8 @@ class Talk:
             but=message.id,
         )
         began_at = min(times, default=self._clock())
-        tracker.set_slots(context_slots(before, chat, began_at=began_at, limit=limit))
+        slots = context_slots(before, chat, began_at=began_at, limit=limit)
+        tracker.set_slots(slots, now=self._clock())
         return chat.history_imported
 
     async def _hear_speech(self, tracker: OpenTracker, speech: Speech) -> None:

@@ -236,6 +236,8 @@ UNITED: list[tuple[Takeover, Takeover, str]] = [
     (timed(NOW + 9), timed(NOW + 10), "younger"),
     (timed(NOW + 9), held(), "younger"),
     (held(), timed(NOW + 9), "older"),
+    (held(NOW + 5), timed(NOW + 9), "younger"),
+    (timed(NOW + 9), held(NOW + 9), "younger"),
     (held(), held(), "older"),
     (held(NOW), timed(NOW + 9), "younger"),
 ]
@@ -247,7 +249,7 @@ def test_a_person_stays_in_a_conversation_that_is_united_with_another(
 ) -> None:
     """The customer's other id must not give the chat to the bot."""
     expected = older if stays == "older" else younger
-    assert takeover.united(older, younger, NOW) is expected
+    assert takeover.stronger(older, younger, NOW) is expected
 
 
 # Who has the conversation, whose bubble it is, and whether it may leave.

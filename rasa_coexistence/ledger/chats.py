@@ -111,12 +111,9 @@ def next_waiting(connection: Any, conversation_id: int, after: int = 0) -> Store
 
 def unanswered(connection: Any, conversation_id: int) -> StoredMessage | None:
     """Return the customer's last message if it was only logged and no person wrote after it."""
-    row = connection.execute(
-        sa.select(messages)
-        .where(messages.c.conversation_id == conversation_id, messages.c.source == "live", _IS_SAID)
-        .order_by(messages.c.id.desc())
-        .limit(1)
-    ).first()
+    heard = _queue(conversation_id, MessageState.WAITING, MessageState.LOGGED, MessageState.ANSWERED)
+    by_customer = heard.where(messages.c.source == "live", _IS_SAID, messages.c.revoked.is_(False))
+    row = connection.execute(by_customer.order_by(messages.c.id.desc()).limit(1)).first()
     if row is None or row.state != MessageState.LOGGED.value:
         return None
     asked_at = min(row.sent_at or row.received_at, row.received_at)
