@@ -68,12 +68,15 @@ class Outbox:
 
     async def empty(self, lease: queues.Lease) -> float | None:
         """Send what may leave of one conversation; return when to look at it again, or raise LeaseLost."""
+        # Asked for before anything is marked as being sent: after that a failure would leave it in doubt.
+        chat = await self._database.read(chats.load, lease.conversation_id)
+        token = await self._token(chat.phone_number_id)
         step: Parcel | float | LeaseLost | None = await self._database.write(self._next, lease)
         while step is not None:
             if isinstance(step, LeaseLost):
                 raise step
             if isinstance(step, Parcel):
-                outcome = await self._send(lease.conversation_id, step)
+                outcome = await self._send(lease.conversation_id, step, token)
                 step = await self._database.write(self._settle, lease, step, outcome)
             elif step - self._clock() <= SHORT_SECONDS:
                 await asyncio.sleep(max(step - self._clock(), 0.0))
@@ -82,12 +85,11 @@ class Outbox:
                 return step - EARLY_SECONDS
         return None
 
-    async def _send(self, conversation_id: int, parcel: Parcel) -> Receipt | GraphError:
+    async def _send(self, conversation_id: int, parcel: Parcel, token: str | None) -> Receipt | GraphError:
+        if token is None:
+            return GraphError.without_token(parcel.phone_number_id)
         await self._presence.settled(conversation_id)
         try:
-            token = await self._token(parcel.phone_number_id)
-            if token is None:
-                return GraphError.without_token(parcel.phone_number_id)
             return await self._graph.send_message(parcel.phone_number_id, parcel.body, access_token=token)
         except GraphError as error:
             return error
@@ -103,7 +105,7 @@ class Outbox:
                     return until
                 continue
             chat = chats.lock(connection, lease.conversation_id)
-            decision = sending.decide(self._situation(chat, row, now), now)
+            decision = sending.decide(self._situation(connection, chat, row, now), now)
             if isinstance(decision, sending.Go):
                 decision = self._slot(connection, chat, row, now)
             if isinstance(decision, sending.Wait):
@@ -125,8 +127,11 @@ class Outbox:
         own_sends.after_doubt(connection, chats.load(connection, row.conversation_id), now=now)
         return None
 
-    def _situation(self, chat: Chat, row: Any, now: float) -> sending.Situation:
-        person = chat.person_has_it(now)
+    def _situation(self, connection: Any, chat: Chat, row: Any, now: float) -> sending.Situation:
+        # A conversation that was united with another has a customer still, but its person is in the other.
+        others = [] if chat.merged_into is None else [chats.load(connection, chat.merged_into)]
+        persons = (of.person_has_it(now) for of in (*others, chat))
+        person = next((person for person in persons if person is not None), None)
         return sending.Situation(
             person=person if takeover.keeps_back(person, row.cause) else None,
             number_state=chat.number_state,

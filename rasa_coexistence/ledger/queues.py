@@ -41,6 +41,13 @@ def is_due(connection: Any, queue: str, *, now: float) -> bool:
     return connection.execute(statement.limit(1)).first() is not None
 
 
+def is_leased(connection: Any, queue: str, conversation_id: int, *, now: float) -> bool:
+    """Tell whether somebody works on a conversation."""
+    _due, _lease, until = _columns(queue)
+    statement = sa.select(conversations.c.id).where(conversations.c.id == conversation_id, until >= now)
+    return connection.execute(statement).first() is not None
+
+
 def claim(
     connection: Any, queue: str, *, owner: str, now: float, limit: int, due_before: float | None = None
 ) -> list[Lease]:

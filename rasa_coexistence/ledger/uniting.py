@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rasa_coexistence import takeover
-from rasa_coexistence.ledger import chats, history_rows, takeovers
+from rasa_coexistence.ledger import chats, history_rows, queues, takeovers
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.queues import IMPORT, TALK, wake
 from rasa_coexistence.ledger.schema import aliases, conversations, messages, payloads
@@ -21,7 +21,7 @@ def unite(connection: Any, younger_id: int, older_id: int, *, now: float) -> Non
     what the buttons mean that the customer still sees.
     """
     older, younger = (chats.lock(connection, id_) for id_ in sorted((younger_id, older_id)))
-    _move(connection, younger.id, older.id)
+    _move(connection, younger.id, older.id, now)
     known_as_younger = sa.or_(conversations.c.id == younger.id, conversations.c.merged_into == younger.id)
     connection.execute(conversations.update().where(known_as_younger).values(merged_into=older.id))
     connection.execute(
@@ -36,12 +36,11 @@ def unite(connection: Any, younger_id: int, older_id: int, *, now: float) -> Non
     wake(connection, TALK, [older.id], at=now)
 
 
-def _move(connection: Any, younger_id: int, older_id: int) -> None:
-    to_come = sa.or_(
-        messages.c.source == history_rows.HISTORY,
-        messages.c.state == MessageState.WAITING.value,
-        messages.c.target.isnot(None),
-    )
+def _move(connection: Any, younger_id: int, older_id: int, now: float) -> None:
+    waits = messages.c.state == MessageState.WAITING.value
+    to_come = sa.or_(messages.c.source == history_rows.HISTORY, waits, messages.c.target.isnot(None))
+    if queues.is_leased(connection, queues.TALK, younger_id, now=now):
+        to_come = sa.and_(to_come, sa.not_(waits))  # a turn may be at it; there it is taken to its end
     offered = sa.select(payloads.c.button_id).where(payloads.c.conversation_id == older_id)
     moved = {
         aliases: sa.true(),
