@@ -312,8 +312,10 @@ async def test_sender_is_known_by_the_best_id(counter: Counter, case: str) -> No
 
 def test_every_kind_of_live_message_is_in_a_table() -> None:
     """A payload that is added must say what becomes of it."""
-    elsewhere = ("history", "account", "address", "echo", "status", "customer_changed", "user_id", "field")
-    elsewhere += ("bad_items", "two_customers")
+    elsewhere = (
+        *("history", "account", "address", "echo", "status", "customer_changed", "user_id", "field"),
+        *("bad_items", "two_customers"),
+    )
     shown = {*AS_TEXT, *AS_INTENT, *SILENT, *SET_ASIDE, *SENDERS}
     cases = {path.stem for path in PAYLOADS.glob("*.json")}
     assert {case for case in cases - shown if not case.startswith(elsewhere)} == set()
