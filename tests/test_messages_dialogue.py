@@ -20,19 +20,6 @@ from rasa_coexistence.simulator.state import Person
 ANA, BEN = "5217715268513", "5215550000001"
 LONG = ", ".join(["extra large"] * 17)
 SILENCE_SECONDS = 0.8  # longer than reading and a turn take
-    "cap",
-    "hat",
-    "scarf",
-    "shirt",
-    "coat",
-    "belt",
-    "socks",
-    "shoes",
-    "boots",
-    "gloves",
-    "bag",
-    "ring",
-]
 
 
 @pytest.fixture
