@@ -9,6 +9,7 @@ from rasa_coexistence import metrics
 from rasa_coexistence.answering import answering, failure, for_admins, is_admin, read_body, same
 from rasa_coexistence.errors import BadRequest
 from rasa_coexistence.ledger import syncs
+from rasa_coexistence.routes_conversations import add_conversation_routes
 from rasa_coexistence.routes_media import add_media_routes
 from rasa_coexistence.routes_onboarding import add_onboarding_routes
 from rasa_coexistence.routes_pages import add_page_routes
@@ -21,6 +22,7 @@ def blueprint(service: Service) -> Blueprint:
     routes = Blueprint("rasa_coexistence")
     _meta_routes(routes, service)
     _sync_routes(routes, service)
+    add_conversation_routes(routes, service)
     add_media_routes(routes, service)
     add_onboarding_routes(routes, service)
     add_page_routes(routes, service)

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from rasa_coexistence import forget, identity, takeover
+from rasa_coexistence import forget, identity, takeover, takeover_jobs
 from rasa_coexistence.errors import LedgerUnavailable
 from rasa_coexistence.from_whatsapp import scan
 from rasa_coexistence.graph.client import GraphClient
@@ -100,6 +100,7 @@ class Service:
             },
         )
         self.is_stopping = asyncio.Event()  # ends the streams of those who follow a sync
+        takeover_jobs.register(self.jobs, self.database, clock=clock, on_news=self.wake)
         self._opening: asyncio.Task[None] | None = None
         self._is_open = False
 
@@ -169,6 +170,10 @@ class Service:
             is_busy=lambda: self.worker.is_talking,
             clock=self.clock,
         )
+
+    def wake(self) -> None:
+        """Look now at what has to be said to Rasa or to customers."""
+        self.worker.wake("talk", "send")
 
     def _bubbles_wait(self) -> None:
         self.worker.wake("send")
