@@ -186,15 +186,27 @@ def quoted(connection: Any, phone_number_id: str, conversation_id: int, wamid: s
 
 def stored_message(row: Any) -> StoredMessage:
     """Return a row that begins with all columns of the messages table as a value."""
-    values = dict(zip(_STORED, _VALUES(row), strict=True))
-    if values["content"] is not None:
-        values["content"] = msgspec.json.decode(values["content"], type=Content)
-    return StoredMessage(**values)
+    # By place: by name SQLAlchemy takes ten times as long, and histories are long.
+    id_, wamid, side, source, kind, text, sent_at, received_at, status, content, edited, revoked = _VALUES(row)
+    return StoredMessage(
+        id=id_,
+        wamid=wamid,
+        from_business=side,
+        source=source,
+        type=kind,
+        text=text,
+        sent_at=sent_at,
+        received_at=received_at,
+        status=status,
+        content=None if content is None else msgspec.json.decode(content, type=Content),
+        edited_text=edited,
+        revoked=revoked,
+    )
 
 
-# By place: by name SQLAlchemy takes ten times as long, and histories are long.
-_STORED = [name for name in StoredMessage.__struct_fields__ if name in messages.c]
-_VALUES = itemgetter(*(messages.c.keys().index(name) for name in _STORED))
+_VALUES = itemgetter(
+    *(messages.c.keys().index(name) for name in StoredMessage.__struct_fields__ if name in messages.c)
+)
 _IS_SAID = messages.c.type.notin_(("reaction", "edit", "revoke", "system", "unsupported"))
 
 

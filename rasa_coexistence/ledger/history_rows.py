@@ -66,10 +66,11 @@ _IMPORTED = (
 def by_conversation(connection: Any, conversation_ids: Sequence[int]) -> dict[int, list[StoredMessage]]:
     """Return what old chat is made of: its messages, and the reactions to them that came live."""
     found: dict[int, list[StoredMessage]] = {}
-    statement = _statement(connection)
+    is_parsed = connection.execute(sa.select(parses.c.message_id).limit(1)).first() is not None
+    statement, stored = (_PARSED, _stored_and_parsed) if is_parsed else (_OLD, _stored)
     for ids in dialects.in_slices(conversation_ids):
-        for row in connection.execute(statement.where(messages.c.conversation_id.in_(ids))):
-            found.setdefault(row.conversation_id, []).append(_stored(row))
+        for row in connection.execute(statement.where(messages.c.conversation_id.in_(ids))).all():
+            found.setdefault(row.conversation_id, []).append(stored(row))
     return found
 
 
@@ -105,23 +106,26 @@ def not_imported(connection: Any, conversation_id: int, reason: str) -> int:
     return int(connection.execute(statement).scalar() or 0)
 
 
-def _statement(connection: Any) -> Any:
-    """Return the query, with what NLU made of the messages where it ever read any."""
-    is_old = sa.or_(messages.c.source == HISTORY, messages.c.type == "reaction")
-    if connection.execute(sa.select(parses.c.message_id).limit(1)).first() is None:
-        return sa.select(messages).where(is_old)
-    with_parse = messages.outerjoin(parses, parses.c.message_id == messages.c.id)
-    return sa.select(messages, parses.c.digest, parses.c.parse).select_from(with_parse).where(is_old)
+_IS_OLD = sa.or_(messages.c.source == HISTORY, messages.c.type == "reaction")
+_OLD = sa.select(messages).where(_IS_OLD)
+_PARSED = (
+    sa.select(messages, parses.c.digest, parses.c.parse)
+    .select_from(messages.outerjoin(parses, parses.c.message_id == messages.c.id))
+    .where(_IS_OLD)
+)
 
 
 def _stored(row: Any) -> StoredMessage:
     message = chats.stored_message(row)
-    if message.status == message_rows.EARLY_MEDIA:
-        message = replace(message, status=None)
-    encoded = getattr(row, "parse", None)
-    if encoded is not None and row.digest == digest(message.text):
-        message = replace(message, parse=msgspec.json.decode(encoded))
-    return message
+    return message if message.status != message_rows.EARLY_MEDIA else replace(message, status=None)
+
+
+def _stored_and_parsed(row: Any) -> StoredMessage:
+    """Return a message with what NLU made of it, unless it read another text."""
+    message = _stored(row)
+    if row.parse is None or row.digest != digest(message.text):
+        return message
+    return replace(message, parse=msgspec.json.decode(row.parse))
 
 
 def digest(text: str | None) -> str:
