@@ -1,145 +1,175 @@
-"""Write the same rows as the channel does, with nothing around: what the hardware and the drivers allow."""
+"""Write the same rows as the channel with nothing around: what the machine and the drivers allow.
+
+The steps are those of the channel, each on disk before the next: the webhook as it came, then the messages
+and conversations that it holds, then the tracker's events. There are no signatures, no repeats, no bad input,
+no other process, no customer to answer meanwhile.
+"""
 
 from __future__ import annotations
 
-import sqlite3
+import base64
 import time
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
-import sqlalchemy as sa
 from old_chat import DISPLAY_PHONE_NUMBER, PHONE_NUMBER_ID
-from rasa.core.tracker_store import SQLTrackerStore
 
-from rasa_coexistence.identity import inner_id
 from rasa_coexistence.ledger import schema
 
 SESSION_SECONDS = 3600
+Row = tuple[Any, ...]
+
 EVENT_COLUMNS = ("sender_id", "type_name", "timestamp", "intent_name", "action_name", "data")
-JSON = dict[str, Any]
+_SESSION = {"whatsapp": {"source": "history", "phone_number_id": PHONE_NUMBER_ID}}
+_encode = msgspec.json.encode
 
 
-def import_into_sqlite(bodies: Iterable[bytes], folder: Path) -> float:
-    """Import webhooks into two SQLite files, durable step by step; return the seconds it took."""
-    ledger = _database(folder / "bare.db", schema.messages.metadata.tables.values())
-    tracker = _database(folder / "bare_rasa.db", [SQLTrackerStore.SQLEvent.__table__])
-    known: dict[str, int] = {}
+def _columns(table: Any, *given: str) -> tuple[str, ...]:
+    """Return the columns to fill: the given ones, then those that the channel gives a default."""
+    defaults = [column.name for column in table.c if column.default is not None]
+    return (*given, *(name for name in defaults if name not in given))
+
+
+def _defaults(table: Any, *given: str) -> Row:
+    return tuple(table.c[name].default.arg for name in _columns(table, *given)[len(given) :])
+
+
+_INBOX = ("lane", "body", "received_at")
+_CONVERSATION = (
+    "phone_number_id",
+    "sender_id",
+    "created_at",
+    "wa_id",
+    "history_received",
+    "history_imported",
+)
+_MESSAGE = (
+    "phone_number_id",
+    "conversation_id",
+    "wamid",
+    "inner_id",
+    "from_business",
+    "source",
+    "state",
+    "type",
+    "text",
+    "sent_at",
+    "received_at",
+    "status",
+)
+INBOX_COLUMNS = _columns(schema.inbox, *_INBOX)
+CONVERSATION_COLUMNS = _columns(schema.conversations, *_CONVERSATION)
+MESSAGE_COLUMNS = _columns(schema.messages, *_MESSAGE)
+_INBOX_DEFAULTS = _defaults(schema.inbox, *_INBOX)
+_CONVERSATION_DEFAULTS = _defaults(schema.conversations, *_CONVERSATION)
+_MESSAGE_DEFAULTS = _defaults(schema.messages, *_MESSAGE)
+
+
+class Databases(Protocol):
+    """Two connections, to a ledger and to a tracker store; what is done by a method is on disk after it."""
+
+    def accept(self, inbox: Row, aliases: Iterable[str]) -> int:
+        """Store a webhook; return its id."""
+
+    def file(self, chats: Sequence[tuple[Row, list[list[Any]]]], inbox_id: int) -> None:
+        """Store conversations with their messages (second value: the conversation's id), drop the webhook."""
+
+    def track(self, events: Sequence[Row]) -> None:
+        """Store events of the tracker."""
+
+
+def run(bodies: Iterable[bytes], databases: Databases) -> float:
+    """Import webhooks of old chat; return the seconds that took."""
     began = time.perf_counter()
     for body in bodies:
         now = time.time()
-        _insert(ledger, schema.inbox, [{"id": 1, "lane": "history", "body": body, "received_at": now}])
-        chunk = msgspec.json.decode(body)["entry"][0]["changes"][0]["value"]["history"][0]
-        aliases = [{"alias": f"phone:{thread['id']}", "inbox_id": 1} for thread in chunk["threads"]]
-        _insert(ledger, schema.inbox_threads, aliases)
-        ledger.commit()
-        events: list[tuple[Any, ...]] = []
-        for thread in chunk["threads"]:
-            events += _file(ledger, thread, known, now)
-        ledger.execute("DELETE FROM coexistence_inbox_threads")
-        ledger.execute("DELETE FROM coexistence_inbox")
-        ledger.commit()
-        marks = ", ".join("?" * len(EVENT_COLUMNS))
-        tracker.executemany(f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) VALUES ({marks})", events)
-        tracker.commit()
-    seconds = time.perf_counter() - began
-    ledger.close()
-    tracker.close()
-    return seconds
+        value = msgspec.json.decode(body)["entry"][0]["changes"][0]["value"]
+        threads = value["history"][0]["threads"]
+        aliases = [f"phone:{thread['id']}" for thread in threads]
+        inbox_id = databases.accept(("history", body, now, *_INBOX_DEFAULTS), aliases)
+        chats, events = [], []
+        for thread in threads:
+            count = len(thread["messages"])
+            phone = thread["id"]
+            conversation = (PHONE_NUMBER_ID, phone, now, phone, count, count, *_CONVERSATION_DEFAULTS)
+            messages, its_events = rows_of(thread, now)
+            chats.append((conversation, messages))
+            events += its_events
+        databases.file(chats, inbox_id)
+        databases.track(events)
+    return time.perf_counter() - began
 
 
-def _file(
-    ledger: sqlite3.Connection, thread: JSON, known: dict[str, int], now: float
-) -> list[tuple[Any, ...]]:
-    phone, messages = thread["id"], thread["messages"]
-    if phone not in known:
-        known[phone] = len(known) + 1
-        conversation = {"id": known[phone], "phone_number_id": PHONE_NUMBER_ID, "sender_id": phone}
-        counts = {"wa_id": phone, "created_at": now, "history_received": len(messages)}
-        _insert(ledger, schema.conversations, [conversation | counts])
-        alias = {
-            "phone_number_id": PHONE_NUMBER_ID,
-            "alias": f"phone:{phone}",
-            "conversation_id": known[phone],
-        }
-        _insert(ledger, schema.aliases, [alias])
-    _insert(ledger, schema.messages, [_row(message, known[phone], now) for message in messages])
-    events: list[JSON] = []
+def rows_of(thread: dict[str, Any], now: float) -> tuple[list[list[Any]], list[Row]]:
+    """Return the rows that a thread makes in the ledger and in the tracker store."""
+    messages, events = [], []
+    phone = thread["id"]
+    contact = {"wa_id": phone, "user_id": None, "username": None, "name": None}
     previous = 0.0
-    for message in messages:
-        at = float(message["timestamp"])
+    for message in thread["messages"]:
+        wamid, at, text = message["id"], float(message["timestamp"]), message["text"]["body"]
+        from_business = message["from"] == DISPLAY_PHONE_NUMBER
+        status = message["history_context"]["status"].lower()
+        row = [PHONE_NUMBER_ID, None, wamid, _inner_id(wamid), from_business, "history", "kept", "text", text]
+        messages.append([*row, at, now, status, *_MESSAGE_DEFAULTS])
         if at - previous > SESSION_SECONDS:
-            events += _opening(at)
+            events += _opening(phone, at)
         previous = at
-        events.append(as_event(message, phone))
-    return [
-        (phone, one["event"], one["timestamp"], None, one.get("name"), msgspec.json.encode(one).decode())
-        for one in events
-    ]
+        metadata = {
+            "source": "history",
+            "wamid": wamid,
+            "type": "text",
+            "phone_number_id": PHONE_NUMBER_ID,
+            "timestamp": at,
+            "contact": contact,
+            "status": status,
+        }
+        event = (_bot if from_business else _user)(text, at, wamid, {"whatsapp": metadata})
+        events.append((phone, event["event"], at, None, None, _encode(event).decode()))
+    return messages, events
 
 
-def _row(message: JSON, conversation_id: int, now: float) -> JSON:
+def _inner_id(wamid: str) -> str:
+    packed = base64.b64decode(wamid[6:])
+    begin = packed[2] + 8  # behind the chat, whose length stands there
+    return packed[begin + 1 : begin + 1 + packed[begin]].decode()
+
+
+def _bot(text: str, at: float, wamid: str, metadata: Any) -> dict[str, Any]:
+    return {"event": "bot", "timestamp": at, "metadata": metadata, "text": text, "data": {}}
+
+
+def _user(text: str, at: float, wamid: str, metadata: Any) -> dict[str, Any]:
     return {
-        "phone_number_id": PHONE_NUMBER_ID,
-        "conversation_id": conversation_id,
-        "wamid": message["id"],
-        "inner_id": inner_id(message["id"]),
-        "from_business": message["from"] == DISPLAY_PHONE_NUMBER,
-        "source": "history",
-        "state": "kept",
-        "type": "text",
-        "text": message["text"]["body"],
-        "sent_at": float(message["timestamp"]),
-        "received_at": now,
-        "status": message["history_context"]["status"].lower(),
-    }
-
-
-def as_event(message: JSON, phone: str) -> JSON:
-    """Return the event that a message of old chat becomes."""
-    at = float(message["timestamp"])
-    about = {
-        "source": "history",
-        "wamid": message["id"],
-        "type": "text",
-        "phone_number_id": PHONE_NUMBER_ID,
+        "event": "user",
         "timestamp": at,
-        "contact": {"wa_id": phone, "user_id": None, "username": None, "name": None},
-        "status": message["history_context"]["status"].lower(),
+        "metadata": metadata,
+        "text": text,
+        "parse_data": {
+            "intent": {"name": None, "confidence": 0.0},
+            "entities": [],
+            "text": text,
+            "message_id": wamid,
+            "metadata": metadata,
+        },
+        "input_channel": "whatsapp",
+        "message_id": wamid,
     }
-    metadata, text = {"whatsapp": about}, message["text"]["body"]
-    if message["from"] == DISPLAY_PHONE_NUMBER:
-        return {"event": "bot", "timestamp": at, "metadata": metadata, "text": text, "data": {}}
-    parse: JSON = {"intent": {"name": None, "confidence": 0.0}, "entities": [], "text": text}
-    ids = {"message_id": message["id"], "metadata": metadata}
-    said = {"event": "user", "timestamp": at, "text": text, "parse_data": parse | ids}
-    return said | ids | {"input_channel": "whatsapp"}
 
 
-def _opening(at: float) -> list[JSON]:
-    metadata = {"whatsapp": {"source": "history", "phone_number_id": PHONE_NUMBER_ID}}
-    start = {"event": "action", "timestamp": at, "metadata": metadata, "name": "action_session_start"}
-    started = {"event": "session_started", "timestamp": at, "metadata": metadata}
-    return [start, started, start | {"name": "action_listen"}]
-
-
-def _insert(connection: sqlite3.Connection, table: Any, rows: list[JSON]) -> None:
-    """Insert rows with the table's defaults, in one call of the driver."""
-    defaults = {one.name: one.default.arg for one in table.c if one.default is not None}
-    names = list(dict.fromkeys([*defaults, *rows[0]]))
-    marks = ", ".join("?" * len(names))
-    values = [tuple(row.get(name, defaults.get(name)) for name in names) for row in rows]
-    connection.executemany(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})", values)
-
-
-def _database(path: Path, tables: Iterable[Any]) -> sqlite3.Connection:
-    engine = sa.create_engine(f"sqlite:///{path}", future=True)
-    with engine.begin() as connection:
-        for table in tables:
-            table.create(connection)
-    engine.dispose()
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    return connection
+def _opening(phone: str, at: float) -> list[Row]:
+    start = {
+        "event": "action",
+        "timestamp": at,
+        "metadata": _SESSION,
+        "name": "action_session_start",
+        "policy": None,
+        "confidence": 1.0,
+        "action_text": None,
+        "hide_rule_turn": False,
+    }
+    started = {"event": "session_started", "timestamp": at, "metadata": _SESSION}
+    listen = start | {"name": "action_listen", "confidence": None}
+    events = (start, started, listen)
+    return [(phone, event["event"], at, None, event.get("name"), _encode(event).decode()) for event in events]

@@ -1,147 +1,119 @@
-"""How fast old chat gets from webhooks into Rasa's tracker store, beside two other ways.
+"""Measure how fast old chat comes into Rasa's tracker store, beside what else could be done.
 
-    python benchmarks/history.py [--conversations 1000] [--messages 100]
+    python benchmarks/history.py                        10,000 and 100,000 messages, SQLite
+    python benchmarks/history.py --store postgresql
+    python benchmarks/history.py --while-live           how live customers fare meanwhile
 
-One run measures (a) a bare script that parses the same webhooks and writes the same rows, (b) Rasa's own
-``POST /conversations/<id>/tracker/events`` in batches of 100, and the channel in a real ``rasa run``, all on
-SQLite. What counts are the ratios. It needs the example bot's model: ``make demo`` trains it.
+All that matters is measured in one run, on one machine: compare ratios, not rates.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import socket
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import aiohttp
-import bare
+import live
 import old_chat
-from rasa.shared.utils.io import write_yaml
+import rasa_api
+from bot import Bot
+from stores import STORES, Store
 
-from rasa_coexistence.signature import sign
-from rasa_coexistence.simulator.rasa_process import RasaProcess
-
-SECRET, ADMIN = "benchmark-secret", "benchmark-admin-token"
-MODEL = Path(__file__).parent.parent / "example_bot" / "models" / "example_bot.tar.gz"
-BATCH = 100  # events of one call to Rasa's own API
-API_EVENTS = 3000  # a sample: the whole would take minutes
-
-
-class Server:
-    """A real ``rasa run`` with the channel."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        block = {
-            "verify_token": "benchmark-verify",
-            "app_secret": SECRET,
-            "admin_token": ADMIN,
-            "phone_number_id": old_chat.PHONE_NUMBER_ID,
-            "database_url": f"sqlite:///{folder}/ledger.db",
-        }
-        write_yaml({"rasa_coexistence.CoexistenceInput": block}, folder / "credentials.yml")
-        store = {"type": "SQL", "dialect": "sqlite", "db": f"{folder}/rasa.db"}
-        write_yaml({"tracker_store": store}, folder / "endpoints.yml")
-        arguments = ["run", "--enable-api", "--port", str(self.port), "--model", str(MODEL)]
-        self.process = RasaProcess(arguments, folder=folder, log=folder / "rasa.log")
-
-    async def is_up(self) -> bool:
-        """Tell whether webhooks are taken."""
-        try:
-            async with aiohttp.ClientSession() as session:
-                return (await post(session, f"{self.url}/webhooks/whatsapp/webhook", b"{}")) == 200
-        except aiohttp.ClientError:
-            return False
-
-    def peak_megabytes(self) -> float:
-        """Return the most memory that the server has had."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
-async def post(session: aiohttp.ClientSession, url: str, body: bytes) -> int:
-    """Post a signed webhook and return the status."""
-    async with session.post(url, data=body, headers={"X-Hub-Signature-256": sign(body, SECRET)}) as answer:
-        return answer.status
-
-
-async def import_by_channel(server: Server, bodies: Sequence[bytes], messages: int) -> float:
-    """Post webhooks until all stands in the tracker store; return the seconds it took."""
-    began = time.perf_counter()
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {ADMIN}"}) as session:
-        for body in bodies:
-            status = await post(session, f"{server.url}/webhooks/whatsapp/webhook", body)
-            assert status == 200, status
-        url = f"{server.url}/webhooks/whatsapp/api/sync/status?id={old_chat.PHONE_NUMBER_ID}"
-        while True:
-            async with session.get(url) as answer:
-                history = (await answer.json())["history"]
-            if history["status"] == "completed" and history["messages_imported"] == messages:
-                return time.perf_counter() - began
-            await asyncio.sleep(0.1)
-
-
-async def import_by_api(server: Server, threads: Sequence[dict[str, Any]]) -> float:
-    """Hand events to Rasa's own API in batches; return messages a second."""
-    done = 0
-    began = time.perf_counter()
-    async with aiohttp.ClientSession() as session:
-        for thread in threads:
-            events = [bare.as_event(message, thread["id"]) for message in thread["messages"]]
-            for event in events:
-                if "parse_data" in event:  # Rasa's API refuses an intent that is null
-                    event["parse_data"]["intent"]["name"] = "chat"
-            for start in range(0, len(events), BATCH):
-                url = f"{server.url}/conversations/api-{thread['id']}/tracker/events"
-                async with session.post(url, json=events[start : start + BATCH]) as answer:
-                    assert answer.status == 200, await answer.text()
-            done += len(events)
-            if done >= API_EVENTS:
-                break
-    return done / (time.perf_counter() - began)
-
-
-async def measure(conversations: int, messages_each: int) -> None:
-    """Measure all three and print them."""
-    bodies = list(old_chat.bodies(conversations, messages_each))
-    messages = conversations * messages_each
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        bare_rate = messages / bare.import_into_sqlite(bodies, folder)
-        server = Server(folder)
-        async with server.process:
-            await server.process.wait_until(server.is_up, seconds=180)
-            idle = server.peak_megabytes()
-            channel_rate = messages / await import_by_channel(server, bodies, messages)
-            peak = server.peak_megabytes()
-            api_rate = await import_by_api(server, list(old_chat.threads(conversations, messages_each)))
-    print(f"{messages:,} messages in {conversations:,} conversations, {len(bodies)} webhooks, SQLite")
-    print(f"  the channel        {channel_rate:9,.0f} messages/s")
-    print(
-        f"  (a) bare script    {bare_rate:9,.0f} messages/s   channel / bare = {channel_rate / bare_rate:.2f}"
-    )
-    print(
-        f"  (b) Rasa's own API {api_rate:9,.0f} messages/s   channel / API  = {channel_rate / api_rate:.1f}"
-    )
-    print(f"  peak memory of the server: {peak:,.0f} MB, {peak - idle:,.0f} MB more than idle")
+AT_ONCE = 4  # webhooks on their way at a time
+MESSAGES_A_CONVERSATION = 100
+WARM_UP_SECONDS, IDLE_SECONDS = 5.0, 40.0
 
 
 def main() -> None:
-    """Measure a tenth first, so that memory can be compared."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--conversations", type=int, default=1000)
-    options.add_argument("--messages", type=int, default=100, help="in each conversation")
-    given = options.parse_args()
-    for conversations in (max(given.conversations // 10, 1), given.conversations):
-        asyncio.run(measure(conversations, given.messages))
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--messages", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--conversations", type=int, help="by default one for each 100 messages")
+    parser.add_argument("--store", choices=STORES, default="sqlite")
+    parser.add_argument("--without-rasa-api", action="store_true", help="leave out the slowest of the three")
+    parser.add_argument("--while-live", action="store_true", help="have customers write meanwhile")
+    asked = parser.parse_args()
+    print(" messages      bare   channel of bare   Rasa API times     CPU      idle      peak")
+    with ExitStack() as stack:
+        for messages in asked.messages:
+            conversations = asked.conversations or messages // MESSAGES_A_CONVERSATION
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="history-")))
+            store = stack.enter_context(STORES[asked.store](folder))
+            bodies = _written(folder, old_chat.bodies(conversations, messages // conversations))
+            messages = messages // conversations * conversations
+            asyncio.run(
+                measure(Case(folder=folder, store=store, bodies=bodies, messages=messages, asked=asked))
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One history to import."""
+
+    folder: Path
+    store: Store
+    bodies: list[Path]
+    messages: int
+    asked: argparse.Namespace
+
+
+async def measure(case: Case) -> None:
+    """Import one history in every way and print a line."""
+    bare_rate = case.messages / case.store.import_barely(path.read_bytes() for path in case.bodies)
+    idle, busy = live.Latencies(), live.Latencies()
+    async with live.graph() as graph, Bot(case.folder, case.store, graph_url=graph.url) as bot:
+        if case.asked.while_live:
+            await live.measure(bot, graph, live.Latencies(), seconds=WARM_UP_SECONDS)
+            await live.measure(bot, graph, idle, seconds=IDLE_SECONDS)
+        before = bot.use()
+        bot.reset_peak()
+        meanwhile = 3600.0 if case.asked.while_live else 0.0
+        customers = asyncio.create_task(live.measure(bot, graph, busy, seconds=meanwhile))
+        rate = await _import(bot, case)
+        after = bot.use()
+        customers.cancel()
+        await asyncio.gather(customers, return_exceptions=True)
+        rasa_rate = None if case.asked.without_rasa_api else await rasa_api.rate(bot)
+    assert case.store.messages_of_history() == case.messages, "not all of it arrived"
+    cpu = (after.cpu_seconds - before.cpu_seconds) / case.messages * 1e6
+    beside = f"{rasa_rate:>8,.0f}/s {rate / rasa_rate:>5.1f}" if rasa_rate else f"{'-':>10} {'-':>5}"
+    print(
+        f"{case.messages:>9,} {bare_rate:>7,.0f}/s {rate:>7,.0f}/s {rate / bare_rate:>7.2f} {beside} "
+        f"{cpu:>4.0f} us {before.memory_mb:>6.0f} MB {after.peak_mb:>6.0f} MB",
+        flush=True,
+    )
+    if case.asked.while_live:
+        print(f"  idle       {idle}\n  meanwhile  {busy}", flush=True)
+
+
+async def _import(bot: Bot, case: Case) -> float:
+    """Post all webhooks and wait until all stands in the tracker store; return messages a second."""
+    began = time.perf_counter()
+    waiting = iter(case.bodies)
+
+    async def post() -> None:
+        for path in waiting:
+            await bot.post(path.read_bytes())
+
+    await asyncio.gather(*(post() for _ in range(AT_ONCE)))
+    await bot.until_imported(case.messages)
+    return case.messages / (time.perf_counter() - began)
+
+
+def _written(folder: Path, bodies: Iterator[bytes]) -> list[Path]:
+    """Put webhooks on disk, so that making them costs nothing while the clock runs."""
+    paths = []
+    for number, body in enumerate(bodies):
+        paths.append(folder / f"webhook-{number:04}.json")
+        paths[-1].write_bytes(body)
+    return paths
 
 
 if __name__ == "__main__":

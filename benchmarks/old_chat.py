@@ -14,45 +14,18 @@ PHONE_NUMBER_ID, DISPLAY_PHONE_NUMBER = "845237608662425", "15550783881"
 LARGEST_BODY = 3_000_000  # bytes, as Meta's own limit is said to be
 MESSAGES_A_SESSION = 10
 DAY = 86_400
-_WORDS = [
-    "hola",
-    "buenas",
-    "tardes",
-    "quería",
-    "saber",
-    "si",
-    "todavía",
-    "tienen",
-    "la",
-    "mochila",
-    "azul",
-    "en",
-    "talla",
-    "grande",
-    "porque",
-    "mi",
-    "hermana",
-    "la",
-    "vio",
-    "ayer",
-    "en",
-    "la",
-    "tienda",
-    "y",
-    "le",
-    "gustó",
-    "mucho",
-    "gracias",
-    "cuánto",
-    "cuesta",
-    "el",
-    "envío",
-    "a",
-    "Guadalajara",
-    "perfecto",
-    "mañana",
-    "paso",
-]
+_SENTENCES = (
+    "Hola, buenas tardes",
+    "Quería saber si todavía tienen la mochila azul en talla grande, porque mi hermana la vio ayer ahí",
+    "¿Cuánto cuesta el envío a Guadalajara?",
+    "Gracias",
+    "Perfecto, mañana paso por ella",
+    "Sí, con gusto. Le cuesta 99 pesos y llega en 3 a 5 días",
+    "¿Me puede mandar una foto, por favor? 🙏",
+    "Ya quedó su pedido, sale hoy mismo de la tienda",
+    "ok",
+    "Abrimos de lunes a sábado, de 9:00 a 19:00",
+)
 
 
 def threads(conversations: int, messages_each: int, *, first: int = 0) -> Iterator[dict[str, Any]]:
@@ -89,11 +62,16 @@ def bodies(conversations: int, messages_each: int, *, first: int = 0) -> Iterato
 
 def live_message(number: int, text: str) -> bytes:
     """Return the webhook of one message that a customer writes now."""
-    phone = f"5233{number:08d}"
+    phone = live_phone(number)
     wamid = make_wamid(phone, f"{random.getrandbits(80):020X}", from_business=False)
     message = {"from": phone, "id": wamid, "timestamp": str(int(time.time())), "type": "text"}
     contacts = [{"profile": {"name": "Ana"}, "wa_id": phone}]
     return _envelope("messages", {"contacts": contacts, "messages": [message | {"text": {"body": text}}]})
+
+
+def live_phone(number: int) -> str:
+    """Return the phone of a customer who writes live."""
+    return f"5233{number:08d}"
 
 
 def _message(dice: random.Random, phone: str, at: int, *, from_business: bool) -> dict[str, Any]:
@@ -102,7 +80,7 @@ def _message(dice: random.Random, phone: str, at: int, *, from_business: bool) -
         "id": make_wamid(phone, f"{dice.getrandbits(80):020X}", from_business=from_business),
         "timestamp": str(at),
         "type": "text",
-        "text": {"body": " ".join(dice.choices(_WORDS, k=dice.randrange(3, 14)))},
+        "text": {"body": dice.choice(_SENTENCES)},
         "history_context": {"status": dice.choice(("READ", "DELIVERED"))},
     }
 
