@@ -114,7 +114,7 @@ async def test_nothing_is_shown_while_a_person_has_the_chat(answering: Agent, tm
         await ana.writes("hello")
         await counter.answered(1)
         await person_takes(counter)
-        await ana.writes("hello again")
+        await ana.writes("hello there")
 
         async def is_logged() -> bool:
             return bool(await counter.rows(schema.messages, state="logged", source="live"))
