@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 from old_chat import PHONE_NUMBER_ID
 from rasa.shared.utils.io import write_yaml
-from stores import Store
+from tracker_databases import Store
 
 from rasa_coexistence.signature import sign
 from rasa_coexistence.simulator.rasa_process import RasaProcess

@@ -22,7 +22,7 @@ import live
 import old_chat
 import rasa_api
 from bot import Bot
-from stores import STORES, Store
+from tracker_databases import STORES, Store
 
 AT_ONCE = 4  # webhooks on their way at a time
 MESSAGES_A_CONVERSATION = 100

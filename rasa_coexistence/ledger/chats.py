@@ -187,7 +187,9 @@ def quoted(connection: Any, phone_number_id: str, conversation_id: int, wamid: s
 def stored_message(row: Any) -> StoredMessage:
     """Return a row that begins with all columns of the messages table as a value."""
     # By place: by name SQLAlchemy takes ten times as long, and histories are long.
-    id_, wamid, side, source, kind, text, sent_at, received_at, status, content, edited, revoked = _VALUES(row)
+    id_, wamid, side, source, kind, text, sent_at, received_at, status, content, edited, revoked = _VALUES(
+        row
+    )
     return StoredMessage(
         id=id_,
         wamid=wamid,
