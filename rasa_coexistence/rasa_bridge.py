@@ -166,9 +166,11 @@ class OpenTracker:
         )
 
     def has_noted(self, kind: type[Event], **facts: str) -> bool:
-        """Tell whether an event with these facts in ``metadata.whatsapp`` stands in the tracker."""
+        """Tell whether the tracker has a live event with these facts in ``metadata.whatsapp``."""
         return any(
-            isinstance(event, kind) and facts.items() <= (event.metadata.get("whatsapp") or {}).items()
+            isinstance(event, kind)
+            and facts.items() <= (event.metadata.get("whatsapp") or {}).items()
+            and not is_history(_facts(event))
             for event in self._tracker.events
         )
 
