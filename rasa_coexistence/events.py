@@ -1,7 +1,8 @@
 """Our words for what Meta tells us; ``from_whatsapp`` makes them, the worker acts on them.
 
 Times are Unix seconds in UTC, as Meta, Rasa and the ledger all keep them; ``None`` where Meta gave none
-that can be read. ``raw`` is always Meta's object, untouched.
+that can be read. ``raw`` is always Meta's object, untouched. What comes by the ten thousand is kept from the
+garbage collector (``gc=False``): JSON has no cycles, and looking for them stops everybody.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class ContactIds(Struct, frozen=True, kw_only=True):
         return bool(self.wa_id or self.user_id or self.parent_user_id)
 
 
-class Content(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Content(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a message says, whichever door it came through."""
 
     type: str  # Meta's word: text, image, ..., unsupported; "media_placeholder" in history
@@ -75,7 +76,7 @@ class PhoneEcho(Struct, frozen=True, kw_only=True, tag=True):
     raw: JSON
 
 
-class HistoryMessage(Struct, frozen=True, kw_only=True):
+class HistoryMessage(Struct, frozen=True, kw_only=True, gc=False):
     """One message of old chat."""
 
     wamid: str

@@ -17,7 +17,7 @@ from rasa_coexistence.ledger import dialects, inbox, numbers
 from rasa_coexistence.ledger.database import Database, Urgency, is_too_much
 from rasa_coexistence.ledger.filing import FilingRules, NumberNews, Place, UnknownNumber
 from rasa_coexistence.ledger.filing_threads import file_old_chats
-from rasa_coexistence.steps import THREAD_PART, Step, steps_of, unreadable_body
+from rasa_coexistence.steps import THREAD_PART, Step, Steps, steps_of, unreadable_body
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class Reader:
         if not bodies:
             return False
         body = bodies[0]
-        steps = await asyncio.to_thread(_steps, body.body)
+        steps = Steps(await asyncio.to_thread(_steps, body.body))
         more = True
         while more:
             more = await self._database.write(self._read_slice, body, steps, urgency=Urgency.BULK)
@@ -57,7 +57,7 @@ class Reader:
         bodies = await self._database.read(inbox.with_thread, aliases)
         for body in bodies:
             steps = await asyncio.to_thread(_steps_about, body.body, wanted)
-            for part in _parts(steps):
+            for part in _parts(Steps(steps)):
                 await self._database.write(self._file_part, part, body.received_at)
 
     def _read_live(self, connection: Any) -> bool:
@@ -73,12 +73,12 @@ class Reader:
 
     def _read_until(self, end: float, connection: Any, body: inbox.Body, news: NumberNews) -> None:
         """File some of a body's steps, and more while there is time."""
-        steps, position = _steps(body.body), body.position
+        steps, position = Steps(_steps(body.body)), body.position
         position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
         while position < len(steps) and time.perf_counter() < end:
             position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
 
-    def _read_slice(self, connection: Any, body: inbox.Body, steps: Sequence[Step]) -> bool:
+    def _read_slice(self, connection: Any, body: inbox.Body, steps: Steps) -> bool:
         """File the next slice of a history body; return whether there is more of it."""
         position = inbox.lock(connection, body.id)
         if position is None:
@@ -90,13 +90,13 @@ class Reader:
         self,
         connection: Any,
         body: inbox.Body,
-        steps: Sequence[Step],
+        steps: Steps,
         position: int,
         budget: int,
         news: NumberNews,
     ) -> int:
         """File the steps of a body that come next, as many as fit the budget; return the new position."""
-        part = _next(steps, position, budget)
+        part = steps.after(position, budget)
         self._file_all(connection, part, body.received_at, news)
         if position + len(part) >= len(steps):
             inbox.finish(connection, body.id)
@@ -177,20 +177,9 @@ def _steps_about(body: bytes, aliases: frozenset[str]) -> list[Step]:
     return [step for step in _steps(body) if step.aliases & aliases]
 
 
-def _parts(steps: Sequence[Step]) -> Iterator[list[Step]]:
+def _parts(steps: Steps) -> Iterator[list[Step]]:
     """Cut steps into transactions of bounded size."""
     position = 0
-    while part := _next(steps, position, HISTORY_MESSAGES):
+    while part := steps.after(position, HISTORY_MESSAGES):
         yield part
         position += len(part)
-
-
-def _next(steps: Sequence[Step], position: int, budget: int) -> list[Step]:
-    """Return the steps from a position on, until they weigh as much as the budget."""
-    part: list[Step] = []
-    for step in itertools.islice(steps, position, None):
-        part.append(step)
-        budget -= step.weight
-        if budget <= 0:
-            break
-    return part

@@ -94,7 +94,7 @@ class Takeover(Struct, frozen=True, kw_only=True):
     wants_person: bool = False  # the bot asked for somebody
 
 
-class StoredMessage(Struct, frozen=True, kw_only=True):
+class StoredMessage(Struct, frozen=True, kw_only=True, gc=False):  # as events.HistoryMessage
     """A message as the ledger has it."""
 
     id: int

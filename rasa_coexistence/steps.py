@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from rasa_coexistence import events, identity
 from rasa_coexistence.from_whatsapp import read_webhook
@@ -42,6 +44,33 @@ class Step(Struct, frozen=True, kw_only=True):
     weight: int  # how many messages, or what takes as long
     aliases: frozenset[str] = frozenset()  # whose thread it is
     old_chat: OldChat | None = None  # steps with one can be filed together
+
+
+class Steps:
+    """The steps of one body; what is filed is let go of bit by bit, where it is filed.
+
+    To free ten thousand messages at once would stop the event loop for a while.
+    """
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self._left = deque(steps)
+        self._gone = 0
+
+    def __len__(self) -> int:
+        return self._gone + len(self._left)
+
+    def after(self, position: int, budget: int) -> list[Step]:
+        """Return steps from a position on, until they weigh as much as the budget; forget those before."""
+        while self._gone < position and self._left:
+            self._left.popleft()
+            self._gone += 1
+        part: list[Step] = []
+        for step in self._left:
+            part.append(step)
+            budget -= step.weight
+            if budget <= 0:
+                break
+        return part
 
 
 def steps_of(body: bytes) -> list[Step]:
@@ -81,6 +110,7 @@ def _contact_steps(changes: Sequence[Any], path: str) -> Iterator[Step]:
 
 
 def _chunk_steps(chunk: events.HistoryChunk, path: str) -> Iterator[Step]:
+    about = replace(chunk, threads=[])
     for thread in chunk.threads:
         aliases = frozenset(identity.aliases(thread.contact))
         for start in range(0, len(thread.messages), THREAD_PART):
@@ -89,7 +119,7 @@ def _chunk_steps(chunk: events.HistoryChunk, path: str) -> Iterator[Step]:
             yield Step(
                 file=_bound(file_old_chats, [chat]),
                 path=path,
-                raw=partial(_as_webhook, chunk, thread, part),
+                raw=partial(_as_webhook, about, thread.contact, part),
                 weight=len(part),
                 aliases=aliases,
                 old_chat=chat,
@@ -97,14 +127,14 @@ def _chunk_steps(chunk: events.HistoryChunk, path: str) -> Iterator[Step]:
         if thread.unreadable:
             file = _bound(filing_history.set_aside_messages, thread.unreadable)
             yield Step(file=file, path=path, raw=dict, weight=len(thread.unreadable))
-    yield Step(file=_bound(filing_history.file_chunk_end, chunk), path=path, raw=dict, weight=1)
+    messages = sum(len(thread.messages) for thread in chunk.threads)
+    yield Step(file=_bound(filing_history.file_chunk_end, about, messages), path=path, raw=dict, weight=1)
 
 
 def _as_webhook(
-    chunk: events.HistoryChunk, thread: events.HistoryThread, part: Sequence[events.HistoryMessage]
+    chunk: events.HistoryChunk, contact: events.ContactIds, part: Sequence[events.HistoryMessage]
 ) -> Any:
     """Return a part of a thread as a body that can be read again."""
-    contact = thread.contact
     who = {"wa_id": contact.wa_id, "user_id": contact.user_id, "username": contact.username}
     place = {"phase": chunk.phase, "chunk_order": chunk.chunk_order, "progress": chunk.progress}
     one = {

@@ -21,7 +21,7 @@ Parts = dict[str, Any]  # arguments of Content
 def read_content(message: JSON, *, nested: bool = False) -> Content:
     """Return what one message object says; what cannot be read of it is left out, never raised."""
     if message.get("type") == "text" and _BESIDES.isdisjoint(message):  # nearly all there is in a history
-        return Content(type="text", **_read_text(message, "text"))
+        return Content(type="text", text=as_text(as_object(message.get("text")).get("body")))
     kind = _type(message)
     parts = _READERS.get(kind, _read_other)(message, kind)
     if kind == "edit" and not nested:
@@ -35,8 +35,8 @@ def read_content(message: JSON, *, nested: bool = False) -> Content:
 
 def missing_part(content: Content) -> str | None:
     """Say what a message lacks to be acted on, or return None."""
-    if content.type == "text" and content.text is None:
-        return "a text message without text"
+    if content.type == "text":
+        return "a text message without text" if content.text is None else None
     if content.type in ("reaction", "edit", "revoke") and content.target is None:
         return f"a message of type {content.type} that does not say which message it is about"
     if content.type == "edit" and (content.replacement is None or missing_part(content.replacement)):

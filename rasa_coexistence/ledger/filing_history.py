@@ -14,8 +14,8 @@ from rasa_coexistence.ledger.filing import Place, business_number, conversation_
 from rasa_coexistence.ledger.filing_threads import Arrival, take_in, wake_import
 
 
-def file_chunk_end(place: Place, event: HistoryChunk) -> None:
-    """Note that a chunk has been filed to its end."""
+def file_chunk_end(place: Place, event: HistoryChunk, messages: int) -> None:
+    """Note that a chunk of so many messages has been filed to its end."""
     number = business_number(place, event.number)
     syncs.chunk_arrived(
         place.connection,
@@ -23,7 +23,7 @@ def file_chunk_end(place: Place, event: HistoryChunk) -> None:
         phase=event.phase,
         chunk_order=event.chunk_order,
         progress=event.progress,
-        messages=sum(len(thread.messages) for thread in event.threads),
+        messages=messages,
         at=place.received_at,
     )
 
