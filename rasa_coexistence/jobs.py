@@ -17,6 +17,7 @@ from functools import partial
 import structlog
 
 from rasa_coexistence.errors import CoexistenceError, LedgerError, Postponed
+from rasa_coexistence.faults import fault
 from rasa_coexistence.ledger import jobs, queues
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.ledger.jobs import Job
@@ -92,7 +93,7 @@ class JobRunner:
         except JobRefused as error:
             state, outcome = jobs.FAILED, str(error)
         except Exception as error:
-            log.exception("jobs.failed", job=job.id, kind=job.kind)
+            log.error("jobs.failed", job=job.id, kind=job.kind, **fault(error))
             if job.attempts + 1 < TRIES:
                 await self._again(job, RETRY_SECONDS)
                 return

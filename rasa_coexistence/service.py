@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from rasa_coexistence import forget, identity, takeover, takeover_jobs
-from rasa_coexistence.errors import LedgerUnavailable
+from rasa_coexistence.errors import CoexistenceError, LedgerUnavailable
 from rasa_coexistence.from_whatsapp import scan
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.history import HistoryImport
@@ -159,8 +159,12 @@ class Service:
     async def _open_when_possible(self) -> None:
         while not self._is_open:
             await asyncio.sleep(OPEN_RETRY_SECONDS)
-            with contextlib.suppress(LedgerUnavailable):
-                await self._open()
+            try:
+                with contextlib.suppress(LedgerUnavailable):
+                    await self._open()
+            except CoexistenceError as error:
+                log.error("ledger.cannot_open", reason=str(error), remedy="put it right and start again")
+                return
 
     def _parsing(self) -> HistoryParse:
         return HistoryParse(

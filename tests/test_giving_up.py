@@ -22,6 +22,8 @@ from rasa_coexistence.worker import Worker
 class Bot:
     """A bot that cannot take some texts, and what it took."""
 
+    is_ready = True
+
     def __init__(self, books: Books, error: Callable[[], Exception]) -> None:
         self.heard: list[str] = []
         self.tries = 0

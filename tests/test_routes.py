@@ -324,7 +324,8 @@ async def test_the_sync_status_of_a_number_before_its_history(site: Site) -> Non
         None,
         "not_started",
     ]
-    assert contacts == {"status": "not_started", "request_id": None, "requested_at": None, "received": 0}
+    never_asked = {"status": "not_started", "request_id": None, "requested_at": None, "received": 0}
+        assert contacts == never_asked | {"error": None}
     assert (
         history.items()
         >= {
@@ -404,6 +405,32 @@ async def test_a_server_that_starts_before_its_database_serves_as_soon_as_that_i
             await asyncio.sleep(0.05)
         await read_out(site)
         assert len(await rows(site, schema.messages)) == 1
+
+
+async def test_a_ledger_that_turns_out_to_be_a_newer_release_s_is_told_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The server is up already; nobody would know why every webhook gets 503."""
+    monkeypatch.setattr("rasa_coexistence.service.OPEN_RETRY_SECONDS", 0.05)
+    folder = tmp_path / "later"
+    async with running_channel(credentials(f"sqlite:///{folder}/ledger.db")) as site:
+        with monkeypatch.context() as newer:
+            newer.setattr(schema, "SCHEMA_VERSION", 99)
+            made = Database(f"sqlite:///{tmp_path}/ledger.db")
+            made.open()
+            await made.close()
+        assert (await site.post("/webhook", LIVE))[0] == 503
+        tmp_path.joinpath("newer").mkdir()
+        tmp_path.joinpath("ledger.db").rename(tmp_path / "newer" / "ledger.db")
+        tmp_path.joinpath("newer").rename(folder)
+        told = ""
+        for _ in range(100):
+            told += capfd.readouterr().out
+            if "ledger.cannot_open" in told:
+                break
+            await asyncio.sleep(0.05)
+        assert "install the newer release" in told
+        assert (await site.post("/webhook", LIVE))[0] == 503
 
 
 async def test_everything_that_was_accepted_is_there_after_a_restart(tmp_path: Path) -> None:

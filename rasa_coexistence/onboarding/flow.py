@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from rasa_coexistence.errors import LedgerUnavailable
+from rasa_coexistence.faults import fault
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.ledger import numbers, onboardings
 from rasa_coexistence.ledger.database import Database
@@ -231,6 +232,6 @@ class Onboardings:
             await self.go_on(onboarding_id, code)
         except LedgerUnavailable:
             log.warning("onboarding.waits", reason="the ledger is not available")
-        except Exception:  # the lease runs out, and the watch goes on with it
-            log.exception("onboarding.step_failed", onboarding=onboarding_id)
+        except Exception as error:  # the lease runs out, and the watch goes on with it
+            log.error("onboarding.step_failed", onboarding=onboarding_id, **fault(error))
         self._progress.set()
