@@ -325,7 +325,7 @@ async def test_the_sync_status_of_a_number_before_its_history(site: Site) -> Non
         "not_started",
     ]
     never_asked = {"status": "not_started", "request_id": None, "requested_at": None, "received": 0}
-        assert contacts == never_asked | {"error": None}
+    assert contacts == never_asked | {"error": None}
     assert (
         history.items()
         >= {
