@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from msgspec import Struct
 
 from rasa_coexistence.errors import LeaseLost
 from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger.columns import Time
 from rasa_coexistence.ledger.schema import conversations
 
 LEASE_SECONDS = 10.0  # what a dead process held comes back after this long
@@ -36,9 +38,7 @@ class Lease(Struct, frozen=True, kw_only=True):
 
 def is_due(connection: Any, queue: str, *, now: float) -> bool:
     """Tell whether a conversation waits that nobody works on."""
-    due, _lease, until = _columns(queue)
-    statement = sa.select(conversations.c.id).where(due <= now, sa.or_(until.is_(None), until < now))
-    return connection.execute(statement.limit(1)).first() is not None
+    return connection.execute(_STATEMENTS[queue].is_due, {"now": now}).first() is not None
 
 
 def is_leased(connection: Any, queue: str, conversation_id: int, *, now: float) -> bool:
@@ -55,15 +55,12 @@ def claim(
 
     Their due time becomes the end of the lease: so the work of a process that dies is due again by itself.
     """
-    due, lease, until = _columns(queue)
-    free = sa.or_(until.is_(None), until < now)
     latest = now if due_before is None else due_before
-    statement = sa.select(conversations.c.id).where(due <= latest, free).order_by(due).limit(limit)
-    ids = connection.execute(dialects.for_update(statement, skip_locked=True)).scalars().all()
+    wanted = {"now": now, "latest": latest, "most": limit}
+    ids = connection.execute(_STATEMENTS[queue].free, wanted).scalars().all()
     token, end = f"{owner}:{secrets.token_hex(6)}", now + LEASE_SECONDS
     if ids:
-        values = {lease.name: token, until.name: end, due.name: end}
-        connection.execute(conversations.update().where(conversations.c.id.in_(ids)).values(values))
+        connection.execute(_STATEMENTS[queue].take, {"ids": ids, "token": token, "end": end})
     return [Lease(conversation_id=id_, queue=queue, token=token, claimed_due_at=end) for id_ in ids]
 
 
@@ -81,41 +78,28 @@ def renew(connection: Any, owner: str, *, now: float) -> None:
 
 def check(connection: Any, lease: Lease, *, now: float) -> None:
     """Raise LeaseLost unless the lease still holds; nobody takes it before this transaction ends."""
-    _due, held, until = _columns(lease.queue)
-    statement = sa.select(conversations.c.id).where(
-        conversations.c.id == lease.conversation_id, held == lease.token, until >= now
-    )
-    if connection.execute(dialects.for_update(statement)).first() is None:
+    ours = {"this": lease.conversation_id, "token": lease.token, "now": now}
+    if connection.execute(_STATEMENTS[lease.queue].still_held, ours).first() is None:
         raise LeaseLost(f"the {lease.queue} lease of conversation {lease.conversation_id} ran out")
 
 
 def release(connection: Any, lease: Lease, *, due_at: float | None) -> None:
     """Let go of a conversation until ``due_at``, or sooner if new work came meanwhile."""
-    due, held, until = _columns(lease.queue)
-    nothing_came = (due == lease.claimed_due_at, sa.literal(due_at, sa.Float))
+    ours = {"this": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
     if due_at is None:
-        next_due = sa.case(nothing_came, else_=due)
+        connection.execute(_STATEMENTS[lease.queue].let_go, ours)
     else:
-        next_due = sa.case(nothing_came, (due < due_at, due), else_=sa.literal(due_at, sa.Float))
-    connection.execute(
-        conversations.update()
-        .where(conversations.c.id == lease.conversation_id, held == lease.token)
-        .values({held.name: None, until.name: None, due.name: next_due})
-    )
+        connection.execute(_STATEMENTS[lease.queue].let_go_until, ours | {"at": due_at})
 
 
 def release_done(connection: Any, leases: Sequence[Lease]) -> None:
     """Let go of conversations of one queue that have nothing left to do, unless new work came meanwhile."""
     dialects.serialize(connection, dialects.MANY)
     if leases:
-        due, held, until = _columns(leases[0].queue)
-        next_due = sa.case((due == sa.bindparam("claimed"), sa.null()), else_=due)
-        ours = sa.and_(conversations.c.id == sa.bindparam("conversation"), held == sa.bindparam("token"))
-        values = {held.name: None, until.name: None, due.name: next_due}
         connection.execute(
-            conversations.update().where(ours).values(values),
+            _STATEMENTS[leases[0].queue].let_go,
             [
-                {"conversation": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
+                {"this": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
                 for lease in leases
             ],
         )
@@ -139,13 +123,8 @@ def wake(connection: Any, queue: str, conversation_ids: Sequence[int], *, at: fl
     One that is being worked on gets the new time in any case: its due time is the end of the first lease,
     which a long visit leaves behind, and ``release`` would take that for no news.
     """
-    due, _lease, until = _columns(queue)
     for ids in dialects.in_slices(conversation_ids):
-        connection.execute(
-            conversations.update()
-            .where(conversations.c.id.in_(ids), sa.or_(due.is_(None), due > at, until.isnot(None)))
-            .values({due.name: at})
-        )
+        connection.execute(_STATEMENTS[queue].wake, {"ids": ids, "at": at})
 
 
 def import_again(connection: Any, conversation_ids: Sequence[int], *, at: float) -> None:
@@ -166,3 +145,32 @@ def _columns(queue: str) -> tuple[Any, Any, Any]:
         conversations.c[f"{of}_lease"],
         conversations.c[f"{of}_lease_until"],
     )
+
+
+class _Statements:
+    """What is asked of one queue, built once: SQLAlchemy builds for four times as long as it executes."""
+
+    def __init__(self, queue: str) -> None:
+        due, lease, until = _columns(queue)
+        id_, moment = conversations.c.id, partial(sa.bindparam, type_=Time)
+        now, at, end = moment("now"), moment("at"), moment("end")
+        free = sa.or_(until.is_(None), until < now)
+        ours = sa.and_(id_ == sa.bindparam("this"), lease == sa.bindparam("token"))
+        nothing_came = due == moment("claimed")
+        some = id_.in_(sa.bindparam("ids", expanding=True))
+        nobody = {lease.name: None, until.name: None}
+        waits = sa.select(id_).where(due <= moment("latest"), free).order_by(due)
+        self.is_due = sa.select(id_).where(due <= now, free).limit(1)
+        self.free = dialects.for_update(waits.limit(sa.bindparam("most")), skip_locked=True)
+        taken = {lease.name: sa.bindparam("token"), until.name: end, due.name: end}
+        self.take = conversations.update().where(some).values(taken)
+        self.still_held = dialects.for_update(sa.select(id_).where(ours, until >= now))
+        done = {**nobody, due.name: sa.case((nothing_came, sa.null()), else_=due)}
+        self.let_go = conversations.update().where(ours).values(done)
+        later = {**nobody, due.name: sa.case((nothing_came, at), (due < at, due), else_=at)}
+        self.let_go_until = conversations.update().where(ours).values(later)
+        sooner = sa.or_(due.is_(None), due > at, until.isnot(None))
+        self.wake = conversations.update().where(some, sooner).values({due.name: at})
+
+
+_STATEMENTS = {queue: _Statements(queue) for queue in _LEASE_OF}
