@@ -60,60 +60,44 @@ class Chat(Struct, frozen=True, kw_only=True):
         return {"wa_id": self.wa_id, "user_id": self.user_id, "username": self.username, "name": self.name}
 
 
-_CHAT = (
-    sa.select(
-        conversations,
-        numbers.c.state.label("number_state"),
-        numbers.c.hold,
-        numbers.c.hold_until,
-        numbers.c.stopped_until,
-        address_book.name_of_conversation().label("address_book_name"),
-    )
-    .select_from(conversations)
-    .outerjoin(numbers, numbers.c.phone_number_id == conversations.c.phone_number_id)
-)
-
-
 def load(connection: Any, conversation_id: int) -> Chat:
     """Return a conversation."""
-    return _chat(connection.execute(_CHAT.where(conversations.c.id == conversation_id)).one())
+    return _chat(connection.execute(_ONE, {"this": conversation_id}).one())
 
 
 def load_many(connection: Any, conversation_ids: Sequence[int]) -> list[Chat]:
     """Return conversations, in the order of their ids as given."""
     found: dict[int, Chat] = {}
     for ids in dialects.in_slices(conversation_ids):
-        found |= {row.id: _chat(row) for row in connection.execute(_CHAT.where(conversations.c.id.in_(ids)))}
+        rows = connection.execute(_CHAT.where(conversations.c.id.in_(ids)))
+        found |= {chat.id: chat for chat in map(_chat, rows)}
     return [found[id_] for id_ in conversation_ids]
 
 
 def by_sender_id(connection: Any, sender_id: str) -> Chat | None:
     """Return the conversation that Rasa knows by this id, or the one it was united with."""
     row = connection.execute(_CHAT.where(conversations.c.sender_id == sender_id)).first()
-    if row is not None and row.merged_into is not None:
-        return load(connection, row.merged_into)
-    return None if row is None else _chat(row)
+    chat = None if row is None else _chat(row)
+    if chat is not None and chat.merged_into is not None:
+        return load(connection, chat.merged_into)
+    return chat
 
 
 def lock(connection: Any, conversation_id: int) -> Chat:
     """Return a conversation that nobody else can change before this transaction ends."""
-    statement = sa.select(conversations.c.id).where(conversations.c.id == conversation_id)
-    connection.execute(dialects.for_update(statement)).one()
+    connection.execute(_LOCK, {"this": conversation_id}).one()
     return load(connection, conversation_id)
 
 
 def next_waiting(connection: Any, conversation_id: int, after: int = 0) -> StoredMessage | None:
     """Return the oldest message that the tracker does not have yet."""
-    statement = _queue(conversation_id, MessageState.WAITING).where(messages.c.id > after)
-    row = connection.execute(statement.order_by(messages.c.id).limit(1)).first()
+    row = connection.execute(_WAITING, {"conversation": conversation_id, "after": after}).first()
     return None if row is None else stored_message(row)
 
 
 def unanswered(connection: Any, conversation_id: int) -> StoredMessage | None:
     """Return the customer's last message if it was only logged and no person wrote after it."""
-    heard = _queue(conversation_id, MessageState.WAITING, MessageState.LOGGED, MessageState.ANSWERED)
-    by_customer = heard.where(messages.c.source == "live", _IS_SAID, messages.c.revoked.is_(False))
-    row = connection.execute(by_customer.order_by(messages.c.id.desc()).limit(1)).first()
+    row = connection.execute(_LAST_HEARD, {"conversation": conversation_id}).first()
     if row is None or row.state != MessageState.LOGGED.value:
         return None
     asked_at = min(row.sent_at or row.received_at, row.received_at)
@@ -138,7 +122,7 @@ def unanswered(connection: Any, conversation_id: int) -> StoredMessage | None:
 
 def settle(connection: Any, message_id: int, state: MessageState) -> None:
     """Say that the tracker has a message."""
-    connection.execute(messages.update().where(messages.c.id == message_id).values(state=state.value))
+    connection.execute(_SETTLE, {"this": message_id, "state": state.value})
 
 
 def mirrored(
@@ -150,12 +134,10 @@ def mirrored(
     resumed: bool = False,
 ) -> None:
     """Say what Rasa was told: whether the bot is silent, and of which history the slots were made."""
-    values: dict[str, Any] = {"tracker_paused": paused}
-    if resumed:
-        values["resumes"] = conversations.c.resumes + 1
+    values: dict[str, Any] = {"this": conversation_id, "tracker_paused": paused}
     if context_of is not None:
         values["context_of"] = context_of
-    connection.execute(conversations.update().where(conversations.c.id == conversation_id).values(**values))
+    connection.execute(_RESUME if resumed else _CHANGE, values)
 
 
 def stop_number(connection: Any, phone_number_id: str, reason: str) -> None:
@@ -209,40 +191,82 @@ def stored_message(row: Any) -> StoredMessage:
 _VALUES = itemgetter(
     *(messages.c.keys().index(name) for name in StoredMessage.__struct_fields__ if name in messages.c)
 )
-_IS_SAID = messages.c.type.notin_(("reaction", "edit", "revoke", "system", "unsupported"))
-
-
-def _queue(conversation_id: int, *states: MessageState) -> Any:
-    wanted: Sequence[str] = [state.value for state in states]
-    return sa.select(messages).where(
-        messages.c.conversation_id == conversation_id, messages.c.state.in_(wanted)
-    )
 
 
 def _chat(row: Any) -> Chat:
+    values = tuple(row)  # by place: see ``stored_message``
+    taken = dict(zip(_OTHERS, values[len(_SAME_NAME) :], strict=True))
+    fields = dict(zip(_SAME_NAME, values, strict=False))
     return Chat(
-        **{field: getattr(row, field) for field in _SAME_NAME},
-        name=row.address_book_name or row.name,
+        **fields,
+        name=taken["address_book_name"] or taken["name"],
         takeover=Takeover(
-            mode=row.takeover,
-            until=row.takeover_until,
-            since=row.takeover_since,
-            reason=row.takeover_reason,
-            wamid=row.takeover_wamid,
-            wants_person=bool(row.wants_person),
+            mode=taken["takeover"],
+            until=taken["takeover_until"],
+            since=taken["takeover_since"],
+            reason=taken["takeover_reason"],
+            wamid=taken["takeover_wamid"],
+            wants_person=bool(taken["wants_person"]),
         ),
-        number_takeover=Takeover(mode="hold", until=row.hold_until, reason=NUMBER_HOLD)
-        if row.hold
+        number_takeover=Takeover(mode="hold", until=taken["hold_until"], reason=NUMBER_HOLD)
+        if taken["hold"]
         else takeover.BOT,
-        tracker_paused=bool(row.tracker_paused),
-        number_state=row.number_state or "connected",
+        tracker_paused=bool(taken["tracker_paused"]),
+        number_state=taken["number_state"] or "connected",
     )
 
 
-_SAME_NAME = frozenset(Chat.__struct_fields__) - {
-    "name",
-    "takeover",
-    "number_takeover",
-    "tracker_paused",
-    "number_state",
+_READ_APART = {"name", "takeover", "number_takeover", "tracker_paused", "number_state", "stopped_until"}
+_SAME_NAME = [name for name in Chat.__struct_fields__ if name not in _READ_APART] + ["stopped_until"]
+_OTHERS = {
+    **{
+        name: conversations.c[name]
+        for name in (
+            "name",
+            "takeover",
+            "takeover_until",
+            "takeover_since",
+            "takeover_reason",
+            "takeover_wamid",
+            "wants_person",
+            "tracker_paused",
+        )
+    },
+    "number_state": numbers.c.state,
+    "hold": numbers.c.hold,
+    "hold_until": numbers.c.hold_until,
+    "address_book_name": address_book.name_of_conversation(),
 }
+
+# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
+_ALL = [(numbers if name == "stopped_until" else conversations).c[name] for name in _SAME_NAME]
+_CHAT = (
+    sa.select(*_ALL, *(column.label(name) for name, column in _OTHERS.items()))
+    .select_from(conversations)
+    .outerjoin(numbers, numbers.c.phone_number_id == conversations.c.phone_number_id)
+)
+_THIS = conversations.c.id == sa.bindparam("this")
+_ONE = _CHAT.where(_THIS)
+_LOCK = dialects.for_update(sa.select(conversations.c.id).where(_THIS))
+_CHANGE = conversations.update().where(_THIS)
+_RESUME = _CHANGE.values(resumes=conversations.c.resumes + 1)
+_SETTLE = messages.update().where(messages.c.id == sa.bindparam("this"))
+_OF_CONVERSATION = sa.select(messages).where(messages.c.conversation_id == sa.bindparam("conversation"))
+_WAITING = (
+    _OF_CONVERSATION.where(
+        messages.c.state == MessageState.WAITING.value, messages.c.id > sa.bindparam("after")
+    )
+    .order_by(messages.c.id)
+    .limit(1)
+)
+_HEARD = [state.value for state in (MessageState.WAITING, MessageState.LOGGED, MessageState.ANSWERED)]
+_LAST_HEARD = (
+    _OF_CONVERSATION.where(
+        messages.c.state.in_(_HEARD),
+        messages.c.source == "live",
+        messages.c.type.notin_(("reaction", "edit", "revoke", "system", "unsupported")),
+        messages.c.revoked.is_(False),
+    )
+    .order_by(messages.c.id.desc())
+    .limit(1)
+)
