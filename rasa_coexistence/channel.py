@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from rasa_coexistence.routes import blueprint
 from rasa_coexistence.service import Service
 from rasa_coexistence.settings import Settings
 from rasa_coexistence.to_rasa import INPUT_CHANNEL
+
+SWITCH_SECONDS = 0.0005
 
 
 class CoexistenceInput(InputChannel):
@@ -38,9 +41,7 @@ class CoexistenceInput(InputChannel):
 
     def blueprint(self, on_new_message: Callable[[UserMessage], Awaitable[Any]]) -> Blueprint:
         """Return the routes; they start and stop the worker with the server."""
-        # What is imported by now stays for ever: looking through it for garbage stops all conversations for a
-        # third of a second, and old chat by the thousand makes Python look often. Models come later.
-        gc.freeze()
+        _prepare_python()
         routes = blueprint(self.service)
         routes.listener("after_server_start")(self._start)
         routes.listener("before_server_stop")(self._stop)
@@ -60,3 +61,12 @@ class CoexistenceInput(InputChannel):
 
     async def _stop(self, _app: Sanic, _loop: Any) -> None:
         await self.service.stop()
+
+
+def _prepare_python() -> None:
+    """Set the interpreter up for threads that work beside an event loop for which customers wait."""
+    # A thread that computes would keep the event loop waiting for 5 ms each time it has something to do.
+    sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
+    # What is imported by now stays for ever: looking through it for garbage stops all conversations for a
+    # third of a second, and old chat by the thousand makes Python look often. Models come later.
+    gc.freeze()

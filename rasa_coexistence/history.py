@@ -22,7 +22,7 @@ from rasa_coexistence.tracker_stores import HistoryImporter
 
 log = structlog.get_logger(__name__)
 
-ROWS_AT_ONCE = 4000  # messages of one transaction in the tracker store, unless one chat alone has more
+ROWS_AT_ONCE = 2000  # messages of one transaction in the tracker store, unless one chat alone has more
 STORE_IS_DOWN = 3  # failures one after the other
 LONGEST_PAUSE_SECONDS = 300.0  # between two tries of what fails again and again
 
@@ -74,6 +74,7 @@ class HistoryImport:
         ids = [lease.conversation_id for lease in leases]
         found = await self._database.read(chats.load_many, ids)
         for batch in _batches(list(zip(leases, found, strict=True))):
+            await self._database.courtesy.quiet()
             if not await self._import_together(batch):
                 await self._one_by_one(batch)
 

@@ -45,9 +45,11 @@ class Reader:
         if not bodies:
             return False
         body = bodies[0]
+        await self._database.courtesy.quiet()
         steps = Steps(await asyncio.to_thread(_steps, body.body))
         more = True
         while more:
+            await self._database.courtesy.quiet()
             more = await self._database.write(self._read_slice, body, steps, urgency=Urgency.BULK)
         return True
 

@@ -134,15 +134,17 @@ class Service:
         if not self._is_open:
             raise LedgerUnavailable("the ledger is not open yet")
         found = scan(body) if len(body) < BIG_BODY else await asyncio.to_thread(scan, body)
-        await self.database.write(
-            inbox.accept,
-            body,
-            lane=found.lane,
-            thread_aliases=found.thread_aliases,
-            received_at=self.clock(),
-            urgency=Urgency.ACCEPT,
-            shares_commit=True,
-        )
+        somebody_waits = found.lane == inbox.LIVE
+        with self.database.courtesy.answering() if somebody_waits else contextlib.nullcontext():
+            await self.database.write(
+                inbox.accept,
+                body,
+                lane=found.lane,
+                thread_aliases=found.thread_aliases,
+                received_at=self.clock(),
+                urgency=Urgency.ACCEPT,
+                shares_commit=True,
+            )
         self.worker.wake(found.lane)
 
     def output_channel(self) -> WhatsAppOutput:

@@ -174,7 +174,8 @@ class Worker:
     async def _visit(self, queue: str, lease: queues.Lease) -> None:
         due_at: float | None = None
         try:
-            due_at = await self._visits[queue](lease)
+            with self._database.courtesy.answering() if queue == queues.TALK else contextlib.nullcontext():
+                due_at = await self._visits[queue](lease)
             self._patience.succeeded(lease)
         except LeaseLost:
             log.info("worker.lease_lost", queue=queue, conversation=lease.conversation_id)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import structlog
 
+from rasa_coexistence.courtesy import Courtesy
 from rasa_coexistence.errors import LedgerUnavailable
 from rasa_coexistence.ledger import dialects, schema
 
@@ -59,6 +60,7 @@ class Database:
         self.engine = dialects.create_engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._read_engine = self.engine.execution_options(read_only=True)
+        self.courtesy = Courtesy()
         self._jobs: list[_Job] = []
         self._ready = threading.Condition()
         self._closing = False
