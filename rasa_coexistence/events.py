@@ -96,13 +96,15 @@ class HistoryThread(Struct, frozen=True, kw_only=True):
 
 
 class HistoryChunk(Struct, frozen=True, kw_only=True, tag=True):
-    """One item of ``history[]``."""
+    """One item of ``history[]``, or a part of a long one."""
 
     number: NumberRef
     phase: int | None
     chunk_order: int | None
     progress: int | None  # 0 to 100
     threads: list[HistoryThread]
+    earlier: int = 0  # messages of it in the parts before
+    goes_on: bool = False  # the next event is another part of it
 
 
 class HistoryMedia(Struct, frozen=True, kw_only=True, tag=True):

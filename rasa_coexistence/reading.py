@@ -45,11 +45,10 @@ class Reader:
         if not bodies:
             return False
         body = bodies[0]
-        await self._database.courtesy.quiet()
-        steps = Steps(await asyncio.to_thread(_steps, body.body))
-        more = True
+        steps, more = Steps(_steps(body.body)), True
         while more:
             await self._database.courtesy.quiet()
+            await asyncio.to_thread(steps.prepare, 2 * HISTORY_MESSAGES)
             more = await self._database.write(self._read_slice, body, steps, urgency=Urgency.BULK)
         return True
 
@@ -77,7 +76,7 @@ class Reader:
         """File some of a body's steps, and more while there is time."""
         steps, position = Steps(_steps(body.body)), body.position
         position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
-        while position < len(steps) and time.perf_counter() < end:
+        while not steps.end_at(position) and time.perf_counter() < end:
             position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
 
     def _read_slice(self, connection: Any, body: inbox.Body, steps: Steps) -> bool:
@@ -86,7 +85,7 @@ class Reader:
         if position is None:
             return False  # another replica read it to its end
         end = self._advance(connection, body, steps, position, HISTORY_MESSAGES, NumberNews())
-        return end < len(steps)
+        return not steps.end_at(end)
 
     def _advance(
         self,
@@ -100,11 +99,12 @@ class Reader:
         """File the steps of a body that come next, as many as fit the budget; return the new position."""
         part = steps.after(position, budget)
         self._file_all(connection, part, body.received_at, news)
-        if position + len(part) >= len(steps):
+        end = position + len(part)
+        if steps.end_at(end):
             inbox.finish(connection, body.id)
         else:
-            inbox.advance(connection, body.id, position + len(part))
-        return position + len(part)
+            inbox.advance(connection, body.id, end)
+        return end
 
     def _file_part(self, connection: Any, steps: Sequence[Step], received_at: float) -> None:
         dialects.serialize(connection, dialects.MANY)
@@ -165,14 +165,14 @@ def _file_wholly(place: Place, step: Step) -> None:
         step.file(place)
 
 
-def _steps(body: bytes) -> list[Step]:
+def _steps(body: bytes) -> Iterator[Step]:
     """Cut a body into steps; one that our code trips over is set aside whole, and those behind it go on."""
     try:
-        return steps_of(body)
+        yield from steps_of(body)
     except Exception as error:
         log.error("reading.body_failed", **fault(error))
         reason = f"could not be read: {type(error).__name__}"
-        return [unreadable_body(body, reason)]
+        yield unreadable_body(body, reason)
 
 
 def _steps_about(body: bytes, aliases: frozenset[str]) -> list[Step]:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from rasa_coexistence import events, identity
-from rasa_coexistence.from_whatsapp import read_webhook
+from rasa_coexistence.from_whatsapp import reading_webhook
 from rasa_coexistence.ledger import filing, filing_account, filing_echo, filing_history, filing_rest
 from rasa_coexistence.ledger.filing import Place
 from rasa_coexistence.ledger.filing_threads import OldChat, file_old_chats, old_chat
@@ -47,45 +47,57 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 class Steps:
-    """The steps of one body; what is filed is let go of bit by bit, where it is filed.
+    """The steps of one body: read bit by bit as they are needed, let go of bit by bit when they are filed.
 
-    To free ten thousand messages at once would stop the event loop for a while.
+    To read ten thousand messages in one go, or to free them, would keep everybody else waiting.
     """
 
     def __init__(self, steps: Iterable[Step]) -> None:
-        self._left = deque(steps)
+        self._coming = iter(steps)
+        self._ready: deque[Step] = deque()
+        self._weight = 0  # of what is ready
         self._gone = 0
 
-    def __len__(self) -> int:
-        return self._gone + len(self._left)
+    def prepare(self, weight: int) -> None:
+        """Read on until so much is ready, so that it need not be read while the database is locked."""
+        while self._weight < weight and self._read_one():
+            pass
 
     def after(self, position: int, budget: int) -> list[Step]:
         """Return steps from a position on, until they weigh as much as the budget; forget those before."""
-        while self._gone < position and self._left:
-            self._left.popleft()
+        while self._gone < position and (self._ready or self._read_one()):
+            self._weight -= self._ready.popleft().weight
             self._gone += 1
         part: list[Step] = []
-        for step in self._left:
-            part.append(step)
-            budget -= step.weight
-            if budget <= 0:
-                break
+        while budget > 0 and (len(part) < len(self._ready) or self._read_one()):
+            part.append(self._ready[len(part)])
+            budget -= part[-1].weight
         return part
 
+    def end_at(self, position: int) -> bool:
+        """Tell whether there are no steps from a position on."""
+        return position >= self._gone + len(self._ready) and not self._read_one()
 
-def steps_of(body: bytes) -> list[Step]:
+    def _read_one(self) -> bool:
+        step = next(self._coming, None)
+        if step is None:
+            return False
+        self._ready.append(step)
+        self._weight += step.weight
+        return True
+
+
+def steps_of(body: bytes) -> Iterator[Step]:
     """Cut a body into steps, in order; history threads into parts of bounded size."""
-    steps: list[Step] = []
-    for index, (kind, run) in enumerate(itertools.groupby(read_webhook(body), key=type)):
+    for index, (kind, run) in enumerate(itertools.groupby(reading_webhook(body), key=type)):
         path = f"part {index + 1} of the webhook"
         if kind is events.HistoryChunk:
             for chunk in run:
-                steps += _chunk_steps(cast(events.HistoryChunk, chunk), path)
+                yield from _chunk_steps(cast(events.HistoryChunk, chunk), path)
         elif kind is events.ContactChange:
-            steps += _contact_steps([*run], path)
+            yield from _contact_steps([*run], path)
         else:
-            steps += [_event_step(FILE_EACH[kind], event, path) for event in run]
-    return steps
+            yield from (_event_step(FILE_EACH[kind], event, path) for event in run)
 
 
 def unreadable_body(body: bytes, reason: str) -> Step:
@@ -127,8 +139,10 @@ def _chunk_steps(chunk: events.HistoryChunk, path: str) -> Iterator[Step]:
         if thread.unreadable:
             file = _bound(filing_history.set_aside_messages, thread.unreadable)
             yield Step(file=file, path=path, raw=dict, weight=len(thread.unreadable))
-    messages = sum(len(thread.messages) for thread in chunk.threads)
-    yield Step(file=_bound(filing_history.file_chunk_end, about, messages), path=path, raw=dict, weight=1)
+    if not chunk.goes_on:
+        messages = chunk.earlier + sum(len(thread.messages) for thread in chunk.threads)
+        file = _bound(filing_history.file_chunk_end, about, messages)
+        yield Step(file=file, path=path, raw=dict, weight=1)
 
 
 def _as_webhook(

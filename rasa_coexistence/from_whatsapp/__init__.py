@@ -24,7 +24,7 @@ from rasa_coexistence.from_whatsapp.live import read_echoes, read_messages
 from rasa_coexistence.from_whatsapp.loose import decode
 from rasa_coexistence.from_whatsapp.scan import Scan, scan
 
-__all__ = ["Scan", "read_webhook", "scan"]
+__all__ = ["Scan", "read_webhook", "reading_webhook", "scan"]
 
 # By field and never by the keys of the value: media of old chat come as ``messages`` under ``history``.
 _FIELDS: dict[str, Callable[[Change], Iterator[Event]]] = {
@@ -44,19 +44,24 @@ def read_webhook(body: bytes) -> list[Event]:
 
     Nothing in the content raises: what is unknown, or lacks what is essential, becomes Unreadable.
     """
+    return list(reading_webhook(body))
+
+
+def reading_webhook(body: bytes) -> Iterator[Event]:
+    """Yield what ``read_webhook`` returns, each event read when it is asked for: a body can be long."""
     try:
         whole = decode(body)
     except BadRequest as error:
-        return [Unreadable(reason=str(error), path="", raw=body.decode("utf-8", "replace"))]
+        yield Unreadable(reason=str(error), path="", raw=body.decode("utf-8", "replace"))
+        return
     if not isinstance(whole, dict):
-        return [Unreadable(reason="the body is not a JSON object", path="", raw=whole)]
-    events: list[Event] = []
+        yield Unreadable(reason="the body is not a JSON object", path="", raw=whole)
+        return
     for change in changes(whole):
         if isinstance(change, Unreadable):
-            events.append(change)
+            yield change
         elif change.field in _FIELDS:
-            events.extend(_FIELDS[change.field](change))
+            yield from _FIELDS[change.field](change)
         else:
             reason = f"a field that is not known: {change.field[:64]}"
-            events.append(Unreadable(reason=reason, path=change.path, raw=change.value))
-    return events
+            yield Unreadable(reason=reason, path=change.path, raw=change.value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from msgspec.structs import replace
 
 from rasa_coexistence.events import (
     JSON,
@@ -21,6 +23,7 @@ from rasa_coexistence.from_whatsapp.loose import as_id, as_int, as_object, as_te
 from rasa_coexistence.from_whatsapp.people import from_business, media_contact, thread_contact
 from rasa_coexistence.identity import aliases
 
+AT_ONCE = 500  # messages of one event: what reads them, and keeps them in memory, stays short
 _STATUSES = ("delivered", "error", "pending", "played", "read", "sent")
 _MEDIA_KEYS = ("messages", "message_echoes")
 
@@ -41,7 +44,7 @@ def read_history(change: Change) -> Iterator[Event]:
 
 
 def _item(change: Change, path: str, raw: JSON) -> Iterator[Event]:
-    """Yield one item of ``history[]``: a chunk, after the threads of it that cannot be told."""
+    """Yield one item of ``history[]``: a chunk, a long one in parts, and threads that cannot be told."""
     refusals = list(_refusals(change, raw, path))
     yield from refusals
     about = as_object(raw.get("metadata"))
@@ -49,37 +52,59 @@ def _item(change: Change, path: str, raw: JSON) -> Iterator[Event]:
         if "threads" in raw or not refusals:
             yield Unreadable(reason="a chunk without threads", path=path, raw=raw)
         return
-    threads: list[HistoryThread] = []
-    for found in objects(raw, "threads", path):
-        read = found if isinstance(found, Unreadable) else _thread(change, *found)
-        if isinstance(read, Unreadable):
-            yield read
-        else:
-            threads.append(read)
     progress = as_int(about.get("progress"))
-    yield HistoryChunk(
+    chunk = HistoryChunk(
         number=change.number,
         phase=as_int(about.get("phase")),
         chunk_order=as_int(about.get("chunk_order")),
         progress=progress if progress is not None and 0 <= progress <= 100 else None,
-        threads=threads,
+        threads=[],
     )
+    yield from _in_parts(chunk, _threads(change, path, raw))
 
 
-def _thread(change: Change, path: str, raw: JSON) -> HistoryThread | Unreadable:
+def _in_parts(chunk: HistoryChunk, threads: Iterable[HistoryThread | Unreadable]) -> Iterator[Event]:
+    part: list[HistoryThread] = []
+    earlier = told = items = 0
+    for thread in threads:
+        if isinstance(thread, Unreadable):
+            yield thread
+            continue
+        part.append(thread)
+        told += len(thread.messages)
+        items += len(thread.messages) + len(thread.unreadable)
+        if items >= AT_ONCE:
+            yield replace(chunk, threads=part, earlier=earlier, goes_on=True)
+            part, earlier, told, items = [], earlier + told, 0, 0
+    yield replace(chunk, threads=part, earlier=earlier)
+
+
+def _threads(change: Change, path: str, raw: JSON) -> Iterator[HistoryThread | Unreadable]:
+    for found in objects(raw, "threads", path):
+        if isinstance(found, Unreadable):
+            yield found
+        else:
+            yield from _thread(change, *found)
+
+
+def _thread(change: Change, path: str, raw: JSON) -> Iterator[HistoryThread | Unreadable]:
+    """Yield a thread, a long one in parts."""
     contact = thread_contact(raw)
     if not aliases(contact):
-        return Unreadable(reason="a thread whose customer cannot be told", path=path, raw=raw)
+        yield Unreadable(reason="a thread whose customer cannot be told", path=path, raw=raw)
+        return
     own = change.number.display_phone_number
-    messages: list[HistoryMessage] = []
-    unreadable: list[Unreadable] = []
+    part = HistoryThread(contact=contact, messages=[])
     for found in objects(raw, "messages", path):
+        if len(part.messages) + len(part.unreadable) == AT_ONCE:
+            yield part
+            part = HistoryThread(contact=contact, messages=[])
         read = found if isinstance(found, Unreadable) else _message(contact, own, *found)
         if isinstance(read, Unreadable):
-            unreadable.append(read)
+            part.unreadable.append(read)
         else:
-            messages.append(read)
-    return HistoryThread(contact=contact, messages=messages, unreadable=unreadable)
+            part.messages.append(read)
+    yield part
 
 
 def _message(contact: ContactIds, own: str | None, path: str, raw: JSON) -> HistoryMessage | Unreadable:
