@@ -20,6 +20,10 @@ from rasa_coexistence.ledger.schema import conversations, outbox
 from rasa_coexistence.records import BubbleState
 
 CALLBACK_PREFIX = "rasa-coexistence"
+_COLUMNS = (
+    *("conversation_id", "cause", "ordinal", "body", "text", "state", "reason", "created_at", "changed_at"),
+    *("attempts", "not_before", "marked"),
+)
 PENDING = (BubbleState.QUEUED.value, BubbleState.SENDING.value, BubbleState.UNCLEAR.value)
 _ID = re.compile("[0-9]{1,18}")  # what fits into 64 bits
 _RANK = {
@@ -56,25 +60,21 @@ def write(
     reason: str | None = None,
 ) -> None:
     """Write a turn's bubbles, except those that an earlier run of the same turn let go already."""
-    held = sa.and_(
-        outbox.c.conversation_id == conversation_id,
-        outbox.c.cause == cause,
-        outbox.c.state == BubbleState.HELD.value,
-    )
-    connection.execute(outbox.delete().where(held))  # of a run that ended before its tracker was saved
+    this = {"conversation": conversation_id, "of": cause}
+    connection.execute(_FORGET_HELD, this)  # of a run that ended before its tracker was saved
+    rows = [
+        (
+            conversation_id,
+            cause,
+            draft.ordinal,
+            plain(msgspec.json.encode(draft.body).decode()),
+            plain(draft.text),
+            *(state.value, reason, now, now, 0, 0.0, False),
+        )
+        for draft in drafts
+    ]
+    dialects.bulk_insert(connection, outbox, _COLUMNS, rows)
     for draft in drafts:
-        values = {
-            "conversation_id": conversation_id,
-            "cause": cause,
-            "ordinal": draft.ordinal,
-            "body": plain(msgspec.json.encode(draft.body).decode()),
-            "text": plain(draft.text),
-            "state": state.value,
-            "reason": reason,
-            "created_at": now,
-            "changed_at": now,
-        }
-        connection.execute(dialects.insert(connection, outbox).values(**values).on_conflict_do_nothing())
         if draft.payloads:
             outbox_id = _id_of(connection, conversation_id, cause, draft.ordinal)
             offers.remember(connection, conversation_id, outbox_id, draft.payloads, now=now)
@@ -84,12 +84,8 @@ def write(
 
 def release(connection: Any, conversation_id: int, cause: str, *, now: float) -> None:
     """Let a turn's bubbles leave: its tracker is saved."""
-    of_turn = sa.and_(outbox.c.conversation_id == conversation_id, outbox.c.cause == cause)
-    changed = connection.execute(
-        outbox.update()
-        .where(of_turn, outbox.c.state == BubbleState.HELD.value)
-        .values(state=BubbleState.QUEUED.value, changed_at=now)
-    )
+    this = {"conversation": conversation_id, "of": cause}
+    changed = connection.execute(_RELEASE, {**this, "state": BubbleState.QUEUED.value, "changed_at": now})
     if changed.rowcount:
         wake(connection, SEND, [conversation_id], at=now)
 
@@ -105,21 +101,17 @@ def next_ordinal(connection: Any, conversation_id: int, cause: str) -> int:
 
 def first_pending(connection: Any, conversation_id: int) -> Any:
     """Return the outgoing message whose turn it is."""
-    statement = sa.select(outbox).where(
-        outbox.c.conversation_id == conversation_id, outbox.c.state.in_(PENDING)
-    )
-    return connection.execute(statement.order_by(outbox.c.id).limit(1)).first()
+    return connection.execute(_FIRST_PENDING, {"conversation": conversation_id}).first()
 
 
 def move(connection: Any, outbox_id: int, state: BubbleState, *, now: float, **values: Any) -> None:
     """Bring an outgoing message from one state to the next."""
-    statement = outbox.update().where(outbox.c.id == outbox_id)
-    connection.execute(statement.values(state=state.value, changed_at=now, **values))
+    change(connection, outbox_id, state=state.value, changed_at=now, **values)
 
 
 def change(connection: Any, outbox_id: int, **values: Any) -> None:
     """Change columns of an outgoing message that stays as far as it is."""
-    connection.execute(outbox.update().where(outbox.c.id == outbox_id).values(**values))
+    connection.execute(_CHANGE, {"this": outbox_id, **values})
 
 
 def accept(connection: Any, row: Any, wamid: str, *, now: float) -> None:
@@ -130,7 +122,7 @@ def accept(connection: Any, row: Any, wamid: str, *, now: float) -> None:
 
 def get(connection: Any, outbox_id: int) -> Any:
     """Return an outgoing message, None when its customer was forgotten."""
-    return connection.execute(sa.select(outbox).where(outbox.c.id == outbox_id)).first()
+    return connection.execute(_GET, {"this": outbox_id}).first()
 
 
 def cause_has_template(connection: Any, conversation_id: int, cause: str) -> bool:
@@ -180,22 +172,40 @@ def _id_of(connection: Any, conversation_id: int, cause: str, ordinal: int) -> i
 
 
 def _by_wamid(connection: Any, phone_number_id: str, wamid: str) -> Any:
-    statement = (
-        sa.select(outbox)
-        .join(conversations, conversations.c.id == outbox.c.conversation_id)
-        .where(outbox.c.wamid == wamid, conversations.c.phone_number_id == phone_number_id)
-    )
-    return connection.execute(statement).first()
+    return connection.execute(_BY_WAMID, {"wamid": wamid, "number": phone_number_id}).first()
 
 
 def _by_callback(connection: Any, callback: str | None) -> Any:
     parts = (callback or "").split(":")
     if len(parts) != 3 or parts[0] != CALLBACK_PREFIX or not _ID.fullmatch(parts[1]):
         return None
-    row = connection.execute(sa.select(outbox).where(outbox.c.id == int(parts[1]))).first()
+    row = get(connection, int(parts[1]))
     return row if row is not None and callback == callback_data(row.id, row.cause) else None
 
 
 def _sentence(error: JSON) -> str:
     details = as_object(error.get("error_data")).get("details") or error.get("message")
     return ": ".join(str(part) for part in (error.get("title"), details) if part) or "Meta gave no reason"
+
+
+# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
+_THIS = outbox.c.id == sa.bindparam("this")
+_GET = sa.select(outbox).where(_THIS)
+_CHANGE = outbox.update().where(_THIS)
+_OF_CONVERSATION = outbox.c.conversation_id == sa.bindparam("conversation")
+_HELD_OF_TURN = sa.and_(
+    _OF_CONVERSATION, outbox.c.cause == sa.bindparam("of"), outbox.c.state == BubbleState.HELD.value
+)
+_FORGET_HELD = outbox.delete().where(_HELD_OF_TURN)
+_RELEASE = outbox.update().where(_HELD_OF_TURN)
+_FIRST_PENDING = (
+    sa.select(outbox).where(_OF_CONVERSATION, outbox.c.state.in_(PENDING)).order_by(outbox.c.id).limit(1)
+)
+_BY_WAMID = (
+    sa.select(outbox)
+    .join(conversations, conversations.c.id == outbox.c.conversation_id)
+    .where(
+        outbox.c.wamid == sa.bindparam("wamid"),
+        conversations.c.phone_number_id == sa.bindparam("number"),
+    )
+)

@@ -52,8 +52,8 @@ def reason_of(person: Takeover) -> str:
 
 def is_all_held_back(connection: Any, conversation_id: int, cause: str) -> bool:
     """Tell whether a cause made the bot speak and nothing of that left."""
-    statement = sa.select(outbox.c.state).where(_of(conversation_id, cause)).distinct()
-    states = set(connection.execute(statement).scalars())
+    this = {"conversation": conversation_id, "of": cause}
+    states = set(connection.execute(_STATES, this).scalars())
     return BubbleState.HELD_BACK.value in states and states <= set(_NEVER_LEFT)
 
 
@@ -65,24 +65,17 @@ def has_bubbles(connection: Any, conversation_id: int, cause: str) -> bool:
 
 def of_cause(connection: Any, conversation_id: int, cause: str) -> dict[int, str]:
     """Return which ordinals of a cause are held back, and why; the tracker is about to learn it."""
-    held_back = sa.and_(_of(conversation_id, cause), outbox.c.state == BubbleState.HELD_BACK.value)
-    rows = connection.execute(sa.select(outbox.c.ordinal, outbox.c.reason).where(held_back)).all()
+    this = {"conversation": conversation_id, "of": cause}
+    rows = connection.execute(_HELD_BACK_OF_CAUSE, this).all()
     if rows:
+        held_back = sa.and_(_of(conversation_id, cause), outbox.c.state == BubbleState.HELD_BACK.value)
         connection.execute(outbox.update().where(held_back).values(marked=True))
     return {row.ordinal: row.reason for row in rows}
 
 
 def not_marked(connection: Any, conversation_id: int) -> dict[int, JSON]:
     """Return what was held back after its turn was saved, by id, as the tracker shall tell it."""
-    rows = connection.execute(
-        sa.select(outbox.c.id, outbox.c.text, outbox.c.reason, outbox.c.cause)
-        .where(
-            outbox.c.conversation_id == conversation_id,
-            outbox.c.state == BubbleState.HELD_BACK.value,
-            outbox.c.marked.is_(False),
-        )
-        .order_by(outbox.c.id)
-    )
+    rows = connection.execute(_NOT_MARKED, {"conversation": conversation_id})
     return {row.id: {"text": row.text, "reason": row.reason, "cause": row.cause} for row in rows}
 
 
@@ -151,12 +144,7 @@ def held_resume(connection: Any, conversation_id: int) -> str | None:
 
 def is_in_doubt(connection: Any, conversation_id: int) -> bool:
     """Tell whether a message from the phone may be one of ours: Meta has not said yet what ours is called."""
-    statement = sa.select(outbox.c.id).where(
-        outbox.c.conversation_id == conversation_id,
-        outbox.c.state.in_(_ANSWER_AWAITED),
-        outbox.c.wamid.is_(None),
-    )
-    return connection.execute(statement.limit(1)).first() is not None
+    return connection.execute(_IN_DOUBT, {"conversation": conversation_id}).first() is not None
 
 
 def _of(conversation_id: int, cause: str) -> Any:
@@ -174,3 +162,21 @@ def _open_again(connection: Any, conversation_id: int, wamid: str) -> None:
         )
         .values(state=MessageState.LOGGED.value)
     )
+
+
+# Asked in every turn, so built once: SQLAlchemy builds a statement for four times as long as it executes it.
+_OF_CONVERSATION = outbox.c.conversation_id == sa.bindparam("conversation")
+_OF_CAUSE = sa.and_(_OF_CONVERSATION, outbox.c.cause == sa.bindparam("of"))
+_IS_HELD_BACK = outbox.c.state == BubbleState.HELD_BACK.value
+_STATES = sa.select(outbox.c.state).where(_OF_CAUSE).distinct()
+_HELD_BACK_OF_CAUSE = sa.select(outbox.c.ordinal, outbox.c.reason).where(_OF_CAUSE, _IS_HELD_BACK)
+_NOT_MARKED = (
+    sa.select(outbox.c.id, outbox.c.text, outbox.c.reason, outbox.c.cause)
+    .where(_OF_CONVERSATION, _IS_HELD_BACK, outbox.c.marked.is_(False))
+    .order_by(outbox.c.id)
+)
+_IN_DOUBT = (
+    sa.select(outbox.c.id)
+    .where(_OF_CONVERSATION, outbox.c.state.in_(_ANSWER_AWAITED), outbox.c.wamid.is_(None))
+    .limit(1)
+)

@@ -84,11 +84,19 @@ def set_state(
         state_reason=reason,
         state_changed_at=at,
         state_until=until,
+        stopped_until=None,
     )
     waiting = sa.select(conversations.c.id).where(
         conversations.c.phone_number_id == phone_number_id, conversations.c.send_due_at.isnot(None)
     )
     wake(connection, SEND, sorted(connection.execute(waiting).scalars()), at=now)
+
+
+def forget_reason(connection: Any, phone_number_id: str, *, now: float) -> None:
+    """Say that nothing is wrong with a number, unless a send has just shown that there is."""
+    is_well = sa.or_(numbers.c.stopped_until.is_(None), numbers.c.stopped_until <= now)
+    statement = numbers.update().where(numbers.c.phone_number_id == phone_number_id, is_well)
+    connection.execute(statement.values(state_reason=None))
 
 
 def forget(connection: Any, phone_number_id: str) -> None:

@@ -107,8 +107,10 @@ class Watch:
         numbers.change(connection, phone_number_id, check_due_at=due_at)
         if finding.state is not None:
             self._move(connection, number, finding)
-        elif finding.reason is not None or (facts.is_connected and number.state is NumberState.CONNECTED):
+        elif finding.reason is not None:
             numbers.change(connection, phone_number_id, state_reason=finding.reason)
+        elif facts.is_connected and number.state is NumberState.CONNECTED:
+            numbers.forget_reason(connection, phone_number_id, now=now)
         if finding.reason is not None:
             log.warning("number.not_well", phone_number_id=phone_number_id, reason=finding.reason)
             notices.about_number(
