@@ -41,19 +41,12 @@ def find(
     connection: Any, phone_number_id: str, conversation_id: int, wamid: str, *, from_business: bool
 ) -> Any:
     """Return the row of a message that came before, also under its other wamid; None when it is new."""
-    exact = sa.select(messages).where(
-        messages.c.phone_number_id == phone_number_id, messages.c.wamid == wamid
-    )
-    row = connection.execute(exact).first()
+    row = connection.execute(_BY_WAMID, {"number": phone_number_id, "wamid": wamid}).first()
     inner = identity.inner_id(wamid)
     if row is not None or inner is None:
         return row
-    same = sa.select(messages).where(
-        messages.c.conversation_id == conversation_id,
-        messages.c.inner_id == inner,
-        messages.c.from_business.is_(from_business),
-    )
-    rows = connection.execute(same.limit(2)).all()
+    same = {"conversation": conversation_id, "inner": inner, "side": from_business}
+    rows = connection.execute(_BY_INNER_ID, same).all()
     return rows[0] if len(rows) == 1 else None
 
 
@@ -162,3 +155,18 @@ def encoded(content: Content) -> str | None:
     ):
         return None
     return plain(msgspec.json.encode(content).decode())
+
+
+# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
+_BY_WAMID = sa.select(messages).where(
+    messages.c.phone_number_id == sa.bindparam("number"), messages.c.wamid == sa.bindparam("wamid")
+)
+_BY_INNER_ID = (
+    sa.select(messages)
+    .where(
+        messages.c.conversation_id == sa.bindparam("conversation"),
+        messages.c.inner_id == sa.bindparam("inner"),
+        messages.c.from_business == sa.bindparam("side"),
+    )
+    .limit(2)
+)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from rasa_coexistence import identity
 from rasa_coexistence.errors import LedgerError
@@ -24,8 +25,8 @@ class SenderIdTaken(LedgerError):
 
 def find(connection: Any, phone_number_id: str, contact: ContactIds) -> int | None:
     """Return the id of the customer's conversation, if there is one."""
-    found = _conversations_of(connection, phone_number_id, contact)
-    return found[0] if found else None
+    found = _known_by(connection, phone_number_id, contact)
+    return found[0].id if found else None
 
 
 def resolve(
@@ -33,12 +34,14 @@ def resolve(
 ) -> int:
     """Return the customer's conversation; make it, learn new ids, unite two that are one person."""
     known_as = identity.aliases(contact)
-    found = _conversations_of(connection, phone_number_id, contact)
+    found = _known_by(connection, phone_number_id, contact)
     if not found and not contact.is_known:
         raise LedgerError("nothing in this item tells which customer it is about")
-    conversation_id = found[0] if found else _create(connection, phone_number_id, contact, now, sender_id)
+    if len(found) == 1 and found[0].has_all(known_as, contact):
+        return found[0].id
+    conversation_id = found[0].id if found else _create(connection, phone_number_id, contact, now, sender_id)
     for other in found[1:]:
-        uniting.unite(connection, other, conversation_id, now=now)
+        uniting.unite(connection, other.id, conversation_id, now=now)
     _learn(connection, phone_number_id, conversation_id, contact, known_as)
     return conversation_id
 
@@ -60,7 +63,8 @@ def change_identity(
 ) -> int:
     """Let a customer's new ids lead to the conversation that the old ones led to."""
     conversation_id = resolve(connection, phone_number_id, previous, now=now, sender_id=sender_id)
-    for other in _conversations_of(connection, phone_number_id, current):
+    for known in _known_by(connection, phone_number_id, current):
+        other = known.id
         if other != conversation_id:
             conversation_id, other = min(conversation_id, other), max(conversation_id, other)
             uniting.unite(connection, other, conversation_id, now=now)
@@ -68,35 +72,58 @@ def change_identity(
     return conversation_id
 
 
-def _conversations_of(connection: Any, phone_number_id: str, contact: ContactIds) -> list[int]:
+class _Known(Struct, kw_only=True):
+    """A conversation that some ids lead to, and what is known of its customer."""
+
+    id: int
+    facts: tuple[str | None, ...]  # as LEARNT names them
+    aliases: set[str]
+
+    def has_all(self, known_as: Sequence[str], contact: ContactIds) -> bool:
+        """Tell whether a contact's ids and names say nothing new."""
+        given = (plain(getattr(contact, name)) for name in LEARNT)
+        same = all(not told or told == known for told, known in zip(given, self.facts, strict=True))
+        return same and self.aliases.issuperset(alias[:160] for alias in known_as)
+
+    def may_be(self, contact: ContactIds) -> bool:
+        """Tell whether nothing that is known of a conversation speaks against this customer."""
+        wa_id, user_id = self.facts[:2]
+        same_phone = not (wa_id and contact.wa_id) or identity.phones_match(wa_id, contact.wa_id)
+        return same_phone and user_id in (None, contact.user_id or user_id)
+
+
+def _known_by(connection: Any, phone_number_id: str, contact: ContactIds) -> list[_Known]:
     """Return the conversations that a customer's ids lead to, oldest first.
 
     Usernames change hands: one counts only where nothing better is known, and never against a better id.
     """
     known_as = identity.aliases(contact)
-    strong = [alias for alias in known_as if identity.identifies(alias)]
-    found = _with_aliases(connection, phone_number_id, strong)
-    if found:
-        return [row.id for row in found]
-    weak = [alias for alias in known_as if alias not in strong]
-    return [row.id for row in _with_aliases(connection, phone_number_id, weak) if _may_be(row, contact)][:1]
+    found = _with_aliases(connection, phone_number_id, known_as)
+    strong = [known for known in found if any(map(identity.identifies, known.aliases))]
+    return strong or [known for known in found if known.may_be(contact)][:1]
 
 
-def _with_aliases(connection: Any, phone_number_id: str, known_as: Sequence[str]) -> list[Any]:
-    if not known_as:
-        return []
-    ids = sa.select(aliases.c.conversation_id).where(
-        aliases.c.phone_number_id == phone_number_id, aliases.c.alias.in_(known_as)
+def _with_aliases(connection: Any, phone_number_id: str, known_as: Sequence[str]) -> list[_Known]:
+    found: dict[int, _Known] = {}
+    if known_as:
+        for id_, alias, *facts in connection.execute(
+            _WITH_ALIASES, {"number": phone_number_id, "some": [alias[:160] for alias in known_as]}
+        ):
+            known = found.setdefault(id_, _Known(id=id_, facts=tuple(facts), aliases=set()))
+            known.aliases.add(alias)
+    return list(found.values())
+
+
+# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
+_WITH_ALIASES = (
+    sa.select(conversations.c.id, aliases.c.alias, *(conversations.c[name] for name in LEARNT))
+    .join(conversations, conversations.c.id == aliases.c.conversation_id)
+    .where(
+        aliases.c.phone_number_id == sa.bindparam("number"),
+        aliases.c.alias.in_(sa.bindparam("some", expanding=True)),
     )
-    columns = (conversations.c.id, conversations.c.wa_id, conversations.c.user_id)
-    statement = sa.select(*columns).where(conversations.c.id.in_(ids)).order_by(conversations.c.id)
-    return list(connection.execute(statement))
-
-
-def _may_be(row: Any, contact: ContactIds) -> bool:
-    """Tell whether nothing that is known of a conversation speaks against this customer."""
-    same_phone = not (row.wa_id and contact.wa_id) or identity.phones_match(row.wa_id, contact.wa_id)
-    return same_phone and row.user_id in (None, contact.user_id or row.user_id)
+    .order_by(conversations.c.id)
+)
 
 
 def _create(
