@@ -49,8 +49,8 @@ def oldest(connection: Any, lane: str, *, now: float, limit: int) -> list[Body]:
 
 def peek(connection: Any, lane: str, *, now: float, limit: int = 1) -> list[Body]:
     """Return the oldest unread bodies of a lane, which others may read too."""
-    statement = _BODY.where(inbox.c.lane == lane, inbox.c.not_before <= now)
-    return [_body(row) for row in connection.execute(statement.order_by(inbox.c.id).limit(limit))]
+    wanted = {"lane": lane, "now": now, "most": limit}
+    return [_body(row) for row in connection.execute(_OLDEST, wanted)]
 
 
 def lock(connection: Any, inbox_id: int) -> int | None:
@@ -78,9 +78,8 @@ def advance(connection: Any, inbox_id: int, position: int) -> None:
 
 def finish(connection: Any, inbox_id: int) -> None:
     """Delete a body that was read to its end: all that it said has rows of its own now."""
-    for table in (inbox_threads, inbox_progress):
-        connection.execute(table.delete().where(table.c.inbox_id == inbox_id))
-    connection.execute(inbox.delete().where(inbox.c.id == inbox_id))
+    for statement in _FINISH:
+        connection.execute(statement, {"this": inbox_id})
 
 
 def postpone(connection: Any, inbox_id: int, *, not_before: float) -> None:
@@ -124,6 +123,21 @@ _POSITION = sa.func.coalesce(
     sa.select(inbox_progress.c.position).where(inbox_progress.c.inbox_id == inbox.c.id).scalar_subquery(), 0
 ).label("position")
 _BODY = sa.select(inbox, _POSITION)
+
+# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
+_OLDEST = (
+    _BODY.where(inbox.c.lane == sa.bindparam("lane"), inbox.c.not_before <= sa.bindparam("now"))
+    .order_by(inbox.c.id)
+    .limit(sa.bindparam("most"))
+)
+_FINISH = [
+    table.delete().where(column == sa.bindparam("this"))
+    for table, column in (
+        (inbox_threads, inbox_threads.c.inbox_id),
+        (inbox_progress, inbox_progress.c.inbox_id),
+        (inbox, inbox.c.id),
+    )
+]
 
 
 def _body(row: Any) -> Body:
