@@ -33,10 +33,8 @@ def settle(connection: Any, phone_number_id: str, conversation_id: int, keys: It
     """
     changed = False
     for some in dialects.in_slices(set(keys)):
-        about = sa.select(messages).where(
-            messages.c.conversation_id == conversation_id, messages.c.target.in_(some)
-        )
-        rows = sorted(connection.execute(about).all(), key=_subject)
+        about = {"conversation": conversation_id, "targets": list(some)}
+        rows = sorted(connection.execute(_ABOUT, about).all(), key=_subject)
         for _subject_of, group in itertools.groupby(rows, key=_subject):
             changed = _amend(connection, phone_number_id, conversation_id, list(group)) or changed
     return changed
@@ -95,3 +93,10 @@ def _said_at(row: Any) -> tuple[float, str]:
 
 def _content(row: Any) -> Content:
     return msgspec.json.decode(row.content or b'{"type":""}', type=Content)
+
+
+_ABOUT = sa.select(messages).where(  # built once: it is asked with each message
+    messages.c.conversation_id == sa.bindparam("conversation"),
+    messages.c.target.in_(sa.bindparam("targets", expanding=True)),
+    messages.c.target.isnot(None),
+)

@@ -23,6 +23,7 @@ from rasa_coexistence.ledger import (
     syncs,
     takeovers,
 )
+from rasa_coexistence.ledger.columns import Time
 from rasa_coexistence.ledger.queues import TALK, import_again, wake
 from rasa_coexistence.ledger.schema import conversations, numbers
 from rasa_coexistence.records import MessageState
@@ -86,9 +87,7 @@ def business_number(place: Place, number: NumberRef) -> str:
     given, rules = number.phone_number_id, place.rules
     if given is None:
         raise LedgerError("the webhook does not say which business number it is about")
-    learnt = (numbers.c.display_phone_number, numbers.c.waba_id)
-    rows = place.connection.execute(sa.select(numbers.c.phone_number_id, *learnt)).all()
-    known = {row.phone_number_id: (row.display_phone_number, row.waba_id) for row in rows}
+    known = {id_: tuple(learnt) for id_, *learnt in place.connection.execute(_NUMBERS)}
     is_first = not known and rules.phone_number_id is None and rules.adopts_first_number
     if given != rules.phone_number_id and given not in known and not is_first:
         raise UnknownNumber(given)
@@ -155,6 +154,17 @@ def file_customer_message(place: Place, event: CustomerMessage) -> None:
         wake(connection, TALK, [conversation_id], at=place.now)
 
 
+# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
+_NUMBERS = sa.select(numbers.c.phone_number_id, numbers.c.display_phone_number, numbers.c.waba_id)
+_AT, _LAST = sa.bindparam("at", type_=Time), conversations.c.last_customer_at
+_CUSTOMER_CAME = (
+    conversations.update()
+    .where(conversations.c.id == sa.bindparam("this"))
+    .values(first_live_at=sa.func.coalesce(conversations.c.first_live_at, _AT))
+)
+_CUSTOMER_WROTE = _CUSTOMER_CAME.values(last_customer_at=sa.case((_LAST > _AT, _LAST), else_=_AT))
+
+
 def _brings_news(known: Any, event: CustomerMessage) -> bool:
     """Tell whether a known message comes live for the first time, or with the content it lacked."""
     if known.source == "history":
@@ -180,13 +190,9 @@ def apply_to_target(
 
 def _note_customer(place: Place, conversation_id: int, number: str, event: CustomerMessage) -> None:
     at = min(event.sent_at or place.received_at, place.received_at)
-    values: dict[str, Any] = {"first_live_at": sa.func.coalesce(conversations.c.first_live_at, at)}
-    if event.content.type not in OPENS_NO_WINDOW:
-        last = conversations.c.last_customer_at
-        values["last_customer_at"] = sa.case((last > at, last), else_=at)
-    place.connection.execute(
-        conversations.update().where(conversations.c.id == conversation_id).values(**values)
-    )
+    opens_window = event.content.type not in OPENS_NO_WINDOW
+    statement = _CUSTOMER_WROTE if opens_window else _CUSTOMER_CAME
+    place.connection.execute(statement, {"this": conversation_id, "at": at})
     place.numbers.inbound[number] += 1
     if any(as_int(error.get("code")) == UNAVAILABLE for error in event.content.errors):
         failures.message_hidden(place.connection, conversation_id, event.wamid, now=place.now)

@@ -15,6 +15,11 @@ from rasa_coexistence.ledger.filing import Place, business_number
 from rasa_coexistence.ledger.schema import messages
 from rasa_coexistence.records import SyncState
 
+_MOVE_STATUS = messages.update().where(  # built once: most webhooks are statuses
+    messages.c.phone_number_id == sa.bindparam("number"),
+    messages.c.wamid == sa.bindparam("of"),
+    sa.or_(messages.c.status.is_(None), messages.c.status.in_(sa.bindparam("lower", expanding=True))),
+)
 _RANK = {None: 0, "pending": 1, "sent": 2, "delivered": 3, "read": 4, "played": 5}
 
 
@@ -26,15 +31,8 @@ def file_status(place: Place, event: StatusChange) -> None:
         _follow(place, moved, event)
     rank = _RANK.get(event.status, 0)
     lower = [status for status, its_rank in _RANK.items() if status is not None and its_rank < rank]
-    place.connection.execute(
-        messages.update()
-        .where(
-            messages.c.phone_number_id == number,
-            messages.c.wamid == event.wamid,
-            sa.or_(messages.c.status.is_(None), messages.c.status.in_(lower)),
-        )
-        .values(status=event.status)
-    )
+    moved_on = {"number": number, "of": event.wamid, "lower": lower, "status": event.status}
+    place.connection.execute(_MOVE_STATUS, moved_on)
 
 
 def _follow(place: Place, moved: Any, event: StatusChange) -> None:

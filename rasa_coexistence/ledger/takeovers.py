@@ -113,8 +113,7 @@ def undo_greeting(
     connection: Any, conversation_id: int, wrote_at: float, rules: takeover.Rules, *, now: float
 ) -> None:
     """Take an echo for the app's greeting whose cause, the customer's first message, comes after it."""
-    chat = chats.load(connection, conversation_id)
-    if chat.takeover.reason != PHONE or chat.first_live_at != wrote_at or chat.history_received:
+    if connection.execute(_MAY_BE_GREETED, {"this": conversation_id, "at": wrote_at}).first() is None:
         return
     typed = sa.and_(messages.c.conversation_id == conversation_id, messages.c.source == PHONE)
     rows = connection.execute(sa.select(messages.c.wamid, messages.c.sent_at).where(typed).limit(2)).all()
@@ -173,3 +172,11 @@ def _set_number(connection: Any, phone_number_id: str, until: float | None) -> b
 def _wake_all(connection: Any, phone_number_id: str, which: Any, now: float) -> None:
     statement = sa.select(conversations.c.id).where(conversations.c.phone_number_id == phone_number_id, which)
     wake(connection, TALK, connection.execute(statement).scalars().all(), at=now)
+
+
+_MAY_BE_GREETED = sa.select(conversations.c.id).where(  # built once: it is asked with each message
+    conversations.c.id == sa.bindparam("this"),
+    conversations.c.takeover_reason == PHONE,
+    conversations.c.first_live_at == sa.bindparam("at"),
+    conversations.c.history_received == 0,
+)
