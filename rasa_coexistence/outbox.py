@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -27,7 +27,7 @@ from rasa_coexistence.to_whatsapp import template_body
 
 log = structlog.get_logger(__name__)
 
-Token = Callable[[str], Awaitable[str | None]]  # phone_number_id -> access token
+Token = Callable[[Any, str], "str | None"]  # (connection, phone_number_id) -> access token
 
 SHORT_SECONDS = 0.3  # a wait so short is not worth giving the conversation back
 EARLY_SECONDS = 0.25  # claims are made by a poll: come back in time to hit the slot
@@ -39,8 +39,16 @@ class Parcel(Struct, frozen=True, kw_only=True):
 
     outbox_id: int
     phone_number_id: str
+    access_token: str
     body: JSON
     attempts: int
+
+    def __repr__(self) -> str:
+        return f"Parcel(outbox_id={self.outbox_id}, attempts={self.attempts})"
+
+
+# What comes next: a message, the time to look again, or nothing any more.
+Step = Parcel | float | queues.Released | LeaseLost
 
 
 class Outbox:
@@ -66,33 +74,34 @@ class Outbox:
         self._clock = clock
         self._on_news = on_news
 
-    async def empty(self, lease: queues.Lease) -> float | None:
-        """Send what may leave of one conversation; return when to look at it again, or raise LeaseLost."""
-        # Asked for before anything is marked as being sent: after that a failure would leave it in doubt.
-        chat = await self._database.read(chats.load, lease.conversation_id)
-        token = await self._token(chat.phone_number_id)
-        step: Parcel | float | LeaseLost | None = await self._database.write(self._next, lease)
-        while step is not None:
+    async def empty(self, lease: queues.Lease) -> queues.Released:
+        """Send what may leave of one conversation, then let go of it; raise LeaseLost."""
+        step = await self._database.write(self._step, lease)
+        while not isinstance(step, queues.Released):
             if isinstance(step, LeaseLost):
                 raise step
             if isinstance(step, Parcel):
-                outcome = await self._send(lease.conversation_id, step, token)
+                outcome = await self._send(lease.conversation_id, step)
                 step = await self._database.write(self._settle, lease, step, outcome)
-            elif step - self._clock() <= SHORT_SECONDS:
-                await asyncio.sleep(max(step - self._clock(), 0.0))
-                step = await self._database.write(self._next, lease)
             else:
-                return step - EARLY_SECONDS
-        return None
+                await asyncio.sleep(max(step - self._clock(), 0.0))
+                step = await self._database.write(self._step, lease)
+        return step
 
-    async def _send(self, conversation_id: int, parcel: Parcel, token: str | None) -> Receipt | GraphError:
-        if token is None:
-            return GraphError.without_token(parcel.phone_number_id)
+    async def _send(self, conversation_id: int, parcel: Parcel) -> Receipt | GraphError:
         await self._presence.settled(conversation_id)
+        number, token = parcel.phone_number_id, parcel.access_token
         try:
-            return await self._graph.send_message(parcel.phone_number_id, parcel.body, access_token=token)
+            return await self._graph.send_message(number, parcel.body, access_token=token)
         except GraphError as error:
             return error
+
+    def _step(self, connection: Any, lease: queues.Lease) -> Step:
+        """Return the message to send now, or the time to look again soon, or let go of the conversation."""
+        step = self._next(connection, lease)
+        if isinstance(step, Parcel) or (step is not None and step - self._clock() <= SHORT_SECONDS):
+            return step
+        return queues.release(connection, lease, due_at=None if step is None else step - EARLY_SECONDS)
 
     def _next(self, connection: Any, lease: queues.Lease) -> Parcel | float | None:
         """Return the message to send now, or the time to look again, or None when there is nothing left."""
@@ -104,7 +113,7 @@ class Outbox:
                 if until is not None:
                     return until
                 continue
-            chat = chats.lock(connection, lease.conversation_id)
+            chat = chats.load(connection, lease.conversation_id)  # locked by the check
             decision = sending.decide(self._situation(connection, chat, row, now), now)
             if isinstance(decision, sending.Go):
                 decision = self._slot(connection, chat, row, now)
@@ -112,7 +121,11 @@ class Outbox:
                 return decision.until
             to = _address_of(connection, chat)
             if isinstance(decision, sending.Go) and to is not None:
-                return self._take(connection, chat, row, to, now)
+                token = self._token(connection, chat.phone_number_id)
+                if token is not None:
+                    return self._take(connection, chat, row, to, token, now)
+                self._stop_number(connection, row, chat.phone_number_id, now)
+                continue
             self._refuse(connection, chat, row, decision, now)
         return None
 
@@ -148,10 +161,11 @@ class Outbox:
         if slot is None or slot < now - SLOT_LASTS_SECONDS:
             interval = 1 / self._replies.messages_per_second
             slot = rates.take_number_slot(connection, chat.phone_number_id, now=now, interval=interval)
-            bubbles.change(connection, row.id, slot_at=slot)
+            if slot > now:
+                bubbles.change(connection, row.id, slot_at=slot)
         return sending.Go() if slot <= now else sending.Wait(slot)
 
-    def _take(self, connection: Any, chat: Chat, row: Any, to: JSON, now: float) -> Parcel:
+    def _take(self, connection: Any, chat: Chat, row: Any, to: JSON, token: str, now: float) -> Parcel:
         attempts = row.attempts + 1
         bubbles.move(connection, row.id, BubbleState.SENDING, now=now, attempts=attempts, slot_at=None)
         rates.take_pair_slot(connection, chat.id, now=now, interval=sending.PAIR_SECONDS)
@@ -162,7 +176,13 @@ class Outbox:
             **msgspec.json.decode(row.body),
             "biz_opaque_callback_data": bubbles.callback_data(row.id, row.cause),
         }
-        return Parcel(outbox_id=row.id, phone_number_id=chat.phone_number_id, body=body, attempts=attempts)
+        return Parcel(
+            outbox_id=row.id,
+            phone_number_id=chat.phone_number_id,
+            access_token=token,
+            body=body,
+            attempts=attempts,
+        )
 
     def _refuse(self, connection: Any, chat: Chat, row: Any, decision: object, now: float) -> None:
         """Record why a message does not leave."""
@@ -189,17 +209,17 @@ class Outbox:
 
     def _settle(
         self, connection: Any, lease: queues.Lease, parcel: Parcel, outcome: Receipt | GraphError
-    ) -> Parcel | float | LeaseLost | None:
+    ) -> Step:
         """Write down what came of a try, whoever has the lease by now, and return what is next."""
         row = bubbles.get(connection, parcel.outbox_id)
         if row is None:
-            return None  # the customer was forgotten meanwhile
-        if isinstance(outcome, Receipt):
+            log.info("outbox.forgotten", outbox_id=parcel.outbox_id)  # with its customer
+        elif isinstance(outcome, Receipt):
             self._settle_receipt(connection, lease, row, outcome)
         elif row.state == BubbleState.SENDING.value:  # else a status proved that it arrived
             self._settle_error(connection, row, parcel, outcome)
         try:
-            return self._next(connection, lease)
+            return self._step(connection, lease)
         except LeaseLost as lost:
             return lost  # raised when this is written: what came of the try is true all the same
 
@@ -207,8 +227,9 @@ class Outbox:
         now = self._clock()
         bubbles.accept(connection, row, receipt.wamid, now=now)
         chat = chats.lock(connection, lease.conversation_id)
-        contact = ContactIds(wa_id=receipt.wa_id, user_id=receipt.user_id)
-        people.learn(connection, chat.phone_number_id, chat.id, contact)
+        if receipt.wa_id not in (None, chat.wa_id) or receipt.user_id not in (None, chat.user_id):
+            contact = ContactIds(wa_id=receipt.wa_id, user_id=receipt.user_id)
+            people.learn(connection, chat.phone_number_id, chat.id, contact)
         if chat.stopped_until is not None:
             rates.go_on(connection, chat.phone_number_id)
         if own_sends.remember(connection, chat, row, receipt.wamid, self._rules, now=now):
@@ -224,7 +245,7 @@ class Outbox:
                 bubbles.move(connection, row.id, BubbleState.UNCLEAR, now=now, **told)
                 return
             case Verdict.STOP_NUMBER | Verdict.DISCONNECTED:
-                self._stop_number(connection, row, parcel, error, now)
+                self._stop_number(connection, row, parcel.phone_number_id, now, error)
                 return  # nothing leaves before somebody has looked at it, so nothing has to be held back
             case Verdict.CLOSED_WINDOW:
                 self._refuse_in_closed_window(connection, row, now, reason=str(error))
@@ -237,9 +258,13 @@ class Outbox:
             rates.slow_down(connection, parcel.phone_number_id, until=now + delay)
         own_sends.after_doubt(connection, chats.load(connection, row.conversation_id), now=now)
 
-    def _stop_number(self, connection: Any, row: Any, parcel: Parcel, error: GraphError, now: float) -> None:
-        """Let the whole number wait: every other message would fail alike."""
-        number, told = parcel.phone_number_id, {"reason": str(error), "code": error.code}
+    @staticmethod
+    def _stop_number(
+        connection: Any, row: Any, number: str, now: float, error: GraphError | None = None
+    ) -> None:
+        """Let the whole number wait, without a token above all: every other message would fail alike."""
+        error = error or GraphError.without_token(number)
+        told = {"reason": str(error), "code": error.code}
         failures.number_stopped(connection, number, code=error.code, reason=str(error), now=now)
         rates.stop(connection, number, until=now + sending.STOPPED_SECONDS)
         is_late = now > row.created_at + sending.WINDOW_SECONDS

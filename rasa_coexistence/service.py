@@ -74,7 +74,7 @@ class Service:
         outbox = Outbox(
             self.database,
             self.graph,
-            self.tokens.of,
+            self.tokens.within,
             self._presence,
             settings,
             clock=clock,

@@ -29,7 +29,11 @@ class Tokens:
 
     async def of(self, phone_number_id: str) -> str | None:
         """Return the token that a number sends with, or None when there is none."""
-        closed = await self._database.read(_stored, phone_number_id)
+        return await self._database.read(self.within, phone_number_id)
+
+    def within(self, connection: Any, phone_number_id: str) -> str | None:
+        """Return the token that a number sends with, asked for in a transaction under way."""
+        closed = connection.execute(_STORED, {"this": phone_number_id}).scalar()
         if closed is not None and (opened := self.opened(closed)) is not None:
             return opened
         given = self._settings.phone_number_id
@@ -76,7 +80,6 @@ class Tokens:
             return False
 
 
-def _stored(connection: Any, phone_number_id: str) -> str | None:
-    statement = sa.select(numbers.c.access_token).where(numbers.c.phone_number_id == phone_number_id)
-    found: str | None = connection.execute(statement).scalar()
-    return found
+_STORED = sa.select(numbers.c.access_token).where(  # built once: it is asked with each message
+    numbers.c.phone_number_id == sa.bindparam("this")
+)

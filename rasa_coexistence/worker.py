@@ -29,7 +29,7 @@ RETRY_SECONDS = 2.0
 STOP_SECONDS = 5.0
 PATIENCE_SECONDS = 20.0  # an import waits this long for more chunks of the same chat
 
-Visit = Callable[[queues.Lease], Awaitable[float | None]]
+Visit = Callable[[queues.Lease], Awaitable["float | queues.Released | None"]]
 Step = Callable[[], Awaitable[bool]]  # returns whether there was anything to do
 
 
@@ -61,6 +61,7 @@ class Worker:
         self._patience = Patience(database, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._owner = ""
+        self._is_full = {queues.TALK: False, queues.SEND: False}
         self._news = {name: asyncio.Event() for name in ("live", "history", queues.TALK, queues.SEND)}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = threading.Event()
@@ -162,6 +163,7 @@ class Worker:
         if queue == queues.TALK and not self._talk.is_ready:
             return False  # no model is loaded yet: all would only be postponed
         room = AT_ONCE - sum(task.get_name() == queue for task in self._tasks)
+        self._is_full[queue] = room <= 0
         if room <= 0 or not await self._database.read(queues.is_due, queue, now=self._clock()):
             return False
         leases = await self._database.write(
@@ -172,7 +174,7 @@ class Worker:
         return bool(leases)
 
     async def _visit(self, queue: str, lease: queues.Lease) -> None:
-        due_at: float | None = None
+        due_at: float | queues.Released | None = None
         try:
             with self._database.courtesy.answering() if queue == queues.TALK else contextlib.nullcontext():
                 due_at = await self._visits[queue](lease)
@@ -190,8 +192,11 @@ class Worker:
         except Exception as error:
             due_at = await self._patience.after_failure(lease, error)
         with contextlib.suppress(LedgerUnavailable):  # then the lease runs out by itself
-            await self._database.write(queues.release, lease, due_at=due_at)
-        self.wake(queue)
+            if not isinstance(due_at, queues.Released):
+                due_at = await self._database.write(queues.release, lease, due_at=due_at)
+            is_due = due_at.due_at is not None and due_at.due_at <= self._clock()
+            if is_due or self._is_full[queue]:
+                self.wake(queue)
 
     async def _complete_syncs(self) -> bool:
         for phone_number_id in await self._database.write(

@@ -36,7 +36,7 @@ class Meta:
         """Be done with everything that is not a message."""
 
 
-async def token_of(_phone_number_id: str) -> str:
+def token_of(_connection: Any, _phone_number_id: str) -> str:
     return "token"
 
 
@@ -109,7 +109,7 @@ async def test_a_message_is_not_in_doubt_because_the_token_could_not_be_read(boo
     [lease] = await books.claim(queues.SEND)
     meta = Meta()
 
-    async def gone(_phone_number_id: str) -> str:
+    def gone(_connection: Any, _phone_number_id: str) -> str:
         raise LedgerUnavailable("the database is restarting")
 
     with pytest.raises(LedgerUnavailable):

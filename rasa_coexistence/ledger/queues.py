@@ -83,13 +83,21 @@ def check(connection: Any, lease: Lease, *, now: float) -> None:
         raise LeaseLost(f"the {lease.queue} lease of conversation {lease.conversation_id} ran out")
 
 
-def release(connection: Any, lease: Lease, *, due_at: float | None) -> None:
+class Released(Struct, frozen=True):
+    """A conversation was let go of."""
+
+    due_at: float | None  # when to work on it again
+
+
+def release(connection: Any, lease: Lease, *, due_at: float | None) -> Released:
     """Let go of a conversation until ``due_at``, or sooner if new work came meanwhile."""
     ours = {"this": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
     if due_at is None:
         connection.execute(_STATEMENTS[lease.queue].let_go, ours)
     else:
         connection.execute(_STATEMENTS[lease.queue].let_go_until, ours | {"at": due_at})
+    due = connection.execute(_STATEMENTS[lease.queue].due_at, {"this": lease.conversation_id}).scalar()
+    return Released(due)
 
 
 def release_done(connection: Any, leases: Sequence[Lease]) -> None:
@@ -160,6 +168,7 @@ class _Statements:
         some = id_.in_(sa.bindparam("ids", expanding=True))
         nobody = {lease.name: None, until.name: None}
         waits = sa.select(id_).where(due <= moment("latest"), free).order_by(due)
+        self.due_at = sa.select(due).where(id_ == sa.bindparam("this"))
         self.is_due = sa.select(id_).where(due <= now, free).limit(1)
         self.free = dialects.for_update(waits.limit(sa.bindparam("most")), skip_locked=True)
         taken = {lease.name: sa.bindparam("token"), until.name: end, due.name: end}
