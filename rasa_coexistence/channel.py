@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ class CoexistenceInput(InputChannel):
 
     def __init__(self, settings: Settings) -> None:
         self._app: Sanic | None = None
+        self._processor: Callable[[], Any] = lambda: None  # of the model that was seen last
         self.service = Service(settings, self._agent)
 
     @classmethod
@@ -53,7 +55,12 @@ class CoexistenceInput(InputChannel):
 
     def _agent(self) -> Any:
         # Asked for at each use: Rasa replaces the agent when it pulls a new model.
-        return getattr(self._app.ctx, "agent", None) if self._app is not None else None
+        agent = getattr(self._app.ctx, "agent", None) if self._app is not None else None
+        processor = getattr(agent, "processor", None)
+        if processor is not None and processor is not self._processor():
+            self._processor = weakref.ref(processor)
+            _spare_the_model()
+        return agent
 
     async def _start(self, app: Sanic, _loop: Any) -> None:
         self._app = app
@@ -67,6 +74,14 @@ def _prepare_python() -> None:
     """Set the interpreter up for threads that work beside an event loop for which customers wait."""
     # A thread that computes would keep the event loop waiting for 5 ms each time it has something to do.
     sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
-    # What is imported by now stays for ever: looking through it for garbage stops all conversations for a
-    # third of a second, and old chat by the thousand makes Python look often. Models come later.
+
+
+def _spare_the_model() -> None:
+    """Keep what stays, Rasa and its new model, out of the search for garbage; let go of the model before.
+
+    To look through all of it stops every conversation for a third of a second, and old chat by the thousand
+    makes Python look often.
+    """
+    gc.unfreeze()
+    gc.collect()
     gc.freeze()
