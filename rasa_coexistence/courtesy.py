@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 GRACE_SECONDS = 0.05  # what a message sets going, up to its answer, follows faster than this
 STEP_SECONDS = 0.005
+CALM_SECONDS = 5.0
 PATIENCE_SECONDS = 0.25  # a bot that is never quiet gets its history all the same, only more slowly
 
 
@@ -21,7 +22,7 @@ class Courtesy:
 
     def __init__(self) -> None:
         self._answering = 0
-        self._last_at = 0.0
+        self._last_at = -CALM_SECONDS  # of the monotonic clock
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -40,6 +41,11 @@ class Courtesy:
             await asyncio.sleep(STEP_SECONDS)
             if time.monotonic() > end:
                 return
+
+    def piece(self, size: int) -> int:
+        """Return how much to do at once: so much while nobody writes, a quarter while somebody does."""
+        calm = not self._answering and time.monotonic() - self._last_at > CALM_SECONDS
+        return size if calm else size // 4
 
     def _is_quiet(self) -> bool:
         return not self._answering and time.monotonic() - self._last_at > GRACE_SECONDS

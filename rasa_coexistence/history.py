@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -22,7 +23,7 @@ from rasa_coexistence.tracker_stores import HistoryImporter
 
 log = structlog.get_logger(__name__)
 
-ROWS_AT_ONCE = 2000  # messages of one transaction in the tracker store, unless one chat alone has more
+ROWS_AT_ONCE = 4000  # messages of one transaction in the tracker store, unless one chat alone has more
 STORE_IS_DOWN = 3  # failures one after the other
 LONGEST_PAUSE_SECONDS = 300.0  # between two tries of what fails again and again
 
@@ -72,9 +73,10 @@ class HistoryImport:
         """Import conversations and let go of them; raise Postponed when nothing can be imported now."""
         self._bridge.importer()
         ids = [lease.conversation_id for lease in leases]
-        found = await self._database.read(chats.load_many, ids)
-        for batch in _batches(list(zip(leases, found, strict=True))):
+        waiting = deque(zip(leases, await self._database.read(chats.load_many, ids), strict=True))
+        while waiting:
             await self._database.courtesy.quiet()
+            batch = _next_batch(waiting, self._database.courtesy.piece(ROWS_AT_ONCE))
             if not await self._import_together(batch):
                 await self._one_by_one(batch)
 
@@ -178,15 +180,10 @@ class HistoryImport:
         return self._settings.history.enabled and not ignored
 
 
-def _batches(leased: Sequence[Leased]) -> Iterator[list[Leased]]:
-    """Cut conversations into transactions of the tracker store."""
-    batch: list[Leased] = []
-    size = 0
-    for lease, chat in leased:
-        size += chat.history_received
-        if batch and size > ROWS_AT_ONCE:
-            yield batch
-            batch, size = [], chat.history_received
-        batch.append((lease, chat))
-    if batch:
-        yield batch
+def _next_batch(waiting: deque[Leased], limit: int) -> list[Leased]:
+    """Take conversations for one transaction of the tracker store, with so many messages or one alone."""
+    batch = [waiting.popleft()]
+    size = batch[0][1].history_received
+    while waiting and (size := size + waiting[0][1].history_received) <= limit:
+        batch.append(waiting.popleft())
+    return batch

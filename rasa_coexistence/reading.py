@@ -48,8 +48,10 @@ class Reader:
         steps, more = Steps(_steps(body.body)), True
         while more:
             await self._database.courtesy.quiet()
-            await asyncio.to_thread(steps.prepare, 2 * HISTORY_MESSAGES)
-            more = await self._database.write(self._read_slice, body, steps, urgency=Urgency.BULK)
+            budget = self._database.courtesy.piece(HISTORY_MESSAGES)
+            # Outside the transaction; what was filed last is still among what is ready.
+            await asyncio.to_thread(steps.prepare, budget + HISTORY_MESSAGES)
+            more = await self._database.write(self._read_slice, body, steps, budget, urgency=Urgency.BULK)
         return True
 
     async def bring_forward(self, aliases: Sequence[str]) -> None:
@@ -79,12 +81,12 @@ class Reader:
         while not steps.end_at(position) and time.perf_counter() < end:
             position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
 
-    def _read_slice(self, connection: Any, body: inbox.Body, steps: Steps) -> bool:
+    def _read_slice(self, connection: Any, body: inbox.Body, steps: Steps, budget: int) -> bool:
         """File the next slice of a history body; return whether there is more of it."""
         position = inbox.lock(connection, body.id)
         if position is None:
             return False  # another replica read it to its end
-        end = self._advance(connection, body, steps, position, HISTORY_MESSAGES, NumberNews())
+        end = self._advance(connection, body, steps, position, budget, NumberNews())
         return not steps.end_at(end)
 
     def _advance(

@@ -12,7 +12,7 @@ import structlog
 
 from rasa_coexistence import forget, identity, takeover, takeover_jobs
 from rasa_coexistence.errors import CoexistenceError, LedgerUnavailable
-from rasa_coexistence.from_whatsapp import scan
+from rasa_coexistence.from_whatsapp import Scan, scan
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.history_parse import HistoryParse
@@ -103,6 +103,7 @@ class Service:
         takeover_jobs.register(self.jobs, self.database, clock=clock, on_news=self.wake)
         self._opening: asyncio.Task[None] | None = None
         self._is_open = False
+        self._big_bodies = asyncio.Lock()  # each keeps everybody waiting a little: one at a time
 
     async def start(self) -> None:
         """Open the ledger and start to work; while the database cannot be reached, keep trying.
@@ -133,19 +134,28 @@ class Service:
         """Store a webhook's body durably; raise BadRequest or LedgerUnavailable."""
         if not self._is_open:
             raise LedgerUnavailable("the ledger is not open yet")
-        found = scan(body) if len(body) < BIG_BODY else await asyncio.to_thread(scan, body)
-        somebody_waits = found.lane == inbox.LIVE
-        with self.database.courtesy.answering() if somebody_waits else contextlib.nullcontext():
-            await self.database.write(
-                inbox.accept,
-                body,
-                lane=found.lane,
-                thread_aliases=found.thread_aliases,
-                received_at=self.clock(),
-                urgency=Urgency.ACCEPT,
-                shares_commit=True,
-            )
-        self.worker.wake(found.lane)
+        if len(body) < BIG_BODY:
+            with self.database.courtesy.answering():
+                lane = await self._store(body, scan(body))
+        else:
+            async with self._big_bodies:
+                await self.database.courtesy.quiet()
+                lane = await self._store(body, await asyncio.to_thread(scan, body))
+        self.worker.wake(lane)
+
+    async def _store(self, body: bytes, found: Scan) -> str:
+        # Old chat goes alone and after the others: to write three megabytes takes a while.
+        is_old_chat = found.lane == inbox.HISTORY
+        await self.database.write(
+            inbox.accept,
+            body,
+            lane=found.lane,
+            thread_aliases=found.thread_aliases,
+            received_at=self.clock(),
+            urgency=Urgency.BULK if is_old_chat else Urgency.ACCEPT,
+            shares_commit=not is_old_chat,
+        )
+        return found.lane
 
     def output_channel(self) -> WhatsAppOutput:
         """Return Rasa's way to write to a customer outside a turn."""
