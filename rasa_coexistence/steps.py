@@ -13,13 +13,20 @@ from msgspec.structs import replace
 
 from rasa_coexistence import events, identity
 from rasa_coexistence.from_whatsapp import reading_webhook
-from rasa_coexistence.ledger import filing, filing_account, filing_echo, filing_history, filing_rest
+from rasa_coexistence.ledger import (
+    address_book,
+    filing,
+    filing_account,
+    filing_echo,
+    filing_history,
+    filing_rest,
+)
 from rasa_coexistence.ledger.filing import Place
 from rasa_coexistence.ledger.filing_threads import OldChat, file_old_chats, old_chat
 
 THREAD_PART = 500  # messages of one step; a body that is half read counts on it to stay
-CONTACTS = 2000  # of the address book, filed together
-CONTACTS_WEIGHT = 100
+CONTACTS = 1000  # of the address book, filed together
+CONTACTS_WEIGHT = THREAD_PART  # which takes about as long
 
 # Each of our words, and who files it; contacts come by the thousand and are filed together.
 FILE_EACH: dict[type, Callable[[Place, Any], None]] = {
@@ -117,7 +124,7 @@ def _event_step(file: Callable[[Place, Any], None], event: Any, path: str) -> St
 def _contact_steps(changes: Sequence[Any], path: str) -> Iterator[Step]:
     for start in range(0, len(changes), CONTACTS):
         part = changes[start : start + CONTACTS]
-        file = _bound(filing_rest.file_contacts, part)
+        file = _bound(filing_rest.file_contacts, address_book.pages(part))
         yield Step(file=file, path=path, raw=partial(list, part), weight=CONTACTS_WEIGHT)
 
 

@@ -15,6 +15,10 @@ from rasa_coexistence.from_whatsapp.loose import decode, objects
 from rasa_coexistence.from_whatsapp.people import media_contact, thread_contact
 from rasa_coexistence.identity import aliases
 
+BULK_OF_ANY_SIZE = frozenset({"history"})
+BULK = BULK_OF_ANY_SIZE | {"smb_app_state_sync"}  # a whole address book must not keep an echo waiting
+BIG_BODY = 64 * 1024  # bytes
+
 
 class Scan(Struct, frozen=True, kw_only=True):
     """What the ledger must know of a body that nobody has read yet."""
@@ -82,10 +86,12 @@ def scan(body: bytes) -> Scan:
     """Return what a body is about; raise BadRequest when it is no JSON object."""
     found = list(changes(_decode(body)))
     of_history = [change for change in found if isinstance(change, Change) and change.field == "history"]
+    bulk = BULK if len(body) > BIG_BODY else BULK_OF_ANY_SIZE
+    is_bulk = found and all(isinstance(change, Change) and change.field in bulk for change in found)
     numbers = {change.number.phone_number_id for change in found if isinstance(change, Change)}
     customers = [customer for change in of_history for customer in _customers(change)]
     return Scan(
-        lane="history" if found and len(of_history) == len(found) else "live",
+        lane="history" if is_bulk else "live",
         thread_aliases=frozenset(alias for customer in customers for alias in aliases(customer)),
         phone_number_ids=frozenset(number for number in numbers if number),
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from rasa_coexistence import identity
-from rasa_coexistence.events import ContactChange
+from rasa_coexistence.events import ContactChange, NumberRef
 from rasa_coexistence.ledger import dialects
 from rasa_coexistence.ledger.inbox import plain
 from rasa_coexistence.ledger.schema import aliases, contacts, conversations
@@ -17,17 +20,33 @@ _KEY = ("phone_number_id", "alias")
 _COLUMNS = (*_KEY, "same_as", "full_name", "first_name", "username", "removed", "changed_at")
 
 
-def keep(
-    connection: Any, phone_number_id: str, changes: Iterable[ContactChange], *, received_at: float
-) -> None:
+class Page(Struct, frozen=True):
+    """Changes of one number's address book, ready to be written."""
+
+    number: NumberRef
+    rows: list[tuple[Any, ...]]  # _COLUMNS without the number
+    count: int  # of contacts
+
+
+def pages(changes: Iterable[ContactChange]) -> list[Page]:
+    """Make ready what can be made ready before the database is locked."""
+    made = []
+    for number, run in itertools.groupby(changes, key=lambda change: change.number):
+        alike = list(run)
+        newest: dict[str, tuple[Any, ...]] = {}
+        for change in alike:
+            for row in _rows(change):
+                known = newest.get(row[0])
+                if known is None or _time(known) <= _time(row):
+                    newest[row[0]] = row
+        # Sorted: two replicas lock rows in the same order.
+        made.append(Page(number, [newest[alias] for alias in sorted(newest)], len(alike)))
+    return made
+
+
+def keep(connection: Any, phone_number_id: str, page: Page, *, received_at: float) -> None:
     """Keep names and removals; of each contact the newest by its own time."""
-    newest: dict[str, tuple[Any, ...]] = {}
-    for change in changes:
-        for row in _rows(phone_number_id, change, received_at):
-            known = newest.get(row[1])
-            if known is None or known[-1] <= row[-1]:
-                newest[row[1]] = row
-    rows = [newest[alias] for alias in sorted(newest)]  # two replicas lock rows in the same order
+    rows = [(phone_number_id, *row[:-1], row[-1] or received_at) for row in page.rows]
     dialects.bulk_upsert(connection, contacts, _COLUMNS, rows, key=len(_KEY), kept=1, newer="changed_at")
 
 
@@ -59,10 +78,14 @@ def name_of_conversation() -> Any:
     )
 
 
-def _rows(phone_number_id: str, change: ContactChange, received_at: float) -> list[tuple[Any, ...]]:
+def _time(row: tuple[Any, ...]) -> float:
+    """Return when a change was made; one that does not tell was made when it arrived."""
+    return math.inf if row[-1] is None else float(row[-1])
+
+
+def _rows(change: ContactChange) -> list[tuple[Any, ...]]:
     """Return a row for each id of a contact; a username only where there is nothing better."""
     known_as = [alias[:160] for alias in identity.aliases(change.contact)]
     known_as = [alias for alias in known_as if identity.identifies(alias)] or known_as
     names = (plain(change.full_name), plain(change.first_name), plain(change.contact.username))
-    changed_at = change.at or received_at
-    return [(phone_number_id, alias, known_as[0], *names, change.removed, changed_at) for alias in known_as]
+    return [(alias, known_as[0], *names, change.removed, change.at) for alias in known_as]

@@ -91,8 +91,11 @@ def business_number(place: Place, number: NumberRef) -> str:
     is_first = not known and rules.phone_number_id is None and rules.adopts_first_number
     if given != rules.phone_number_id and given not in known and not is_first:
         raise UnknownNumber(given)
-    if None in known.get(given, (None,)):
-        display, waba_id = number.display_phone_number, number.waba_id
+    display, waba_id = number.display_phone_number, number.waba_id
+    learnt_before = known.get(given)
+    if learnt_before is None or any(
+        new and not old for new, old in zip((display, waba_id), learnt_before, strict=True)
+    ):
         syncs.add_number(
             place.connection, given, now=place.now, display_phone_number=display, waba_id=waba_id
         )

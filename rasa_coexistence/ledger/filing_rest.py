@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rasa_coexistence.events import AccountFault, ContactChange, IdentityChange, StatusChange, Unreadable
+from rasa_coexistence.events import AccountFault, IdentityChange, StatusChange, Unreadable
 from rasa_coexistence.from_whatsapp.loose import as_int
 from rasa_coexistence.ledger import address_book, chats, failures, inbox, own_sends, people, syncs
 from rasa_coexistence.ledger.bubbles import apply_status
@@ -45,15 +45,13 @@ def _follow(place: Place, moved: Any, event: StatusChange) -> None:
         failures.message_failed(place.connection, moved, code=as_int(error.get("code")), now=place.now)
 
 
-def file_contacts(place: Place, changes: Sequence[ContactChange]) -> None:
+def file_contacts(place: Place, pages: Sequence[address_book.Page]) -> None:
     """Keep the owner's names for customers. They make no conversations."""
-    by_number: dict[str, list[ContactChange]] = {}
-    for change in changes:
-        by_number.setdefault(business_number(place, change.number), []).append(change)
-    for number, its_changes in by_number.items():
-        address_book.keep(place.connection, number, its_changes, received_at=place.received_at)
+    for page in pages:
+        number = business_number(place, page.number)
+        address_book.keep(place.connection, number, page, received_at=place.received_at)
         place.numbers.phone_was_active.add(number)
-        _count_contacts(place, number, len(its_changes))
+        _count_contacts(place, number, page.count)
 
 
 def _count_contacts(place: Place, number: str, received: int) -> None:

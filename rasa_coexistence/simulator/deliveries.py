@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -133,7 +134,8 @@ class Deliveries:
     async def _attempt(self, delivery: Delivery, url: str) -> int | str:
         async with self._slots:
             try:
-                async with self._http().post(url, data=delivery.body, headers=delivery.headers) as answer:
+                body = io.BytesIO(delivery.body)  # aiohttp minds big bodies in one piece
+                async with self._http().post(url, data=body, headers=delivery.headers) as answer:
                     await answer.read()
                     return answer.status
             except (aiohttp.ClientError, asyncio.TimeoutError) as problem:
