@@ -7,11 +7,12 @@ from collections.abc import Callable
 import structlog
 from rasa.shared.core.events import BotUttered, ConversationResumed
 
-from rasa_coexistence import sending, takeover, to_rasa
+from rasa_coexistence import takeover, to_rasa
 from rasa_coexistence.events import JSON
 from rasa_coexistence.ledger import chats, held_back, queues
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.ledger.visits import Glance
 from rasa_coexistence.rasa_bridge import OpenTracker, RasaBridge
 from rasa_coexistence.records import MessageState, StoredMessage, Takeover
 from rasa_coexistence.settings import Settings
@@ -34,7 +35,6 @@ class Handover:
     ) -> None:
         self._database = database
         self._bridge = bridge
-        self._settings = settings.takeover
         self._rules = takeover.rules_of(settings.takeover)
         self._settling = settling
         self._clock = clock
@@ -64,15 +64,15 @@ class Handover:
             )
             await self._settling.settle(lease, chat, said)
 
-    async def finish(self, lease: queues.Lease, chat: Chat) -> None:
-        """Bring to its end an answer on resume during which a process died."""
+    async def finish(self, lease: queues.Lease, chat: Chat) -> bool:
+        """Bring to its end an answer on resume during which a process died; return whether there was one."""
         cause = await self._database.read(held_back.held_resume, chat.id) if chat.tracker_paused else None
         if cause is None:
-            return
+            return False
         async with self._bridge.opened(chat.sender_id) as tracker:
             if not tracker.has_noted(ConversationResumed, cause=cause):
                 await self._database.write(held_back.discard, chat.id, cause, now=self._clock())
-                return
+                return True
             wamid = held_back.question_of(cause)
             question = await self._database.read(chats.quoted, chat.phone_number_id, chat.id, wamid)
             said = Said(
@@ -84,15 +84,15 @@ class Handover:
                 resumed=True,
             )
             await self._settling.settle(lease, chat, said)
+        return True
 
-    async def mirror(self, lease: queues.Lease, chat: Chat) -> None:
+    async def mirror(self, lease: queues.Lease, glance: Glance) -> None:
         """Tell the tracker who has the conversation; when the bot has it again, let it answer what waits."""
+        chat = glance.chat
         person = chat.person_has_it(self._clock())
         if person is None:
-            question = await self._question(chat)
-            kept = await self._database.read(held_back.not_marked, chat.id)
-            if chat.tracker_paused or question is not None or kept:
-                await self._resume(lease, chat, question)
+            if chat.tracker_paused or glance.question is not None or glance.kept:
+                await self._resume(lease, chat, glance.question)
         elif not chat.tracker_paused:
             async with self._bridge.opened(chat.sender_id) as tracker:
                 marked = await self.pause_or_resume(tracker, person, chat)
@@ -151,10 +151,12 @@ class Handover:
         *,
         question: StoredMessage | None = None,
         cause: str | None = None,
+        kept: dict[int, JSON] | None = None,
     ) -> list[int]:
         """Write ``pause`` or ``resume`` where the tracker says otherwise; return the bubbles it tells of."""
         facts: JSON
-        kept = await self._database.read(held_back.not_marked, chat.id)
+        if kept is None:
+            kept = await self._database.read(held_back.not_marked, chat.id)
         if person is not None and not tracker.is_paused:
             kind, facts = "pause", {"reason": person.reason}
         elif person is None and (tracker.is_paused or question is not None or kept):
@@ -167,14 +169,6 @@ class Handover:
             facts["held_back"] = list(kept.values())
         tracker.add({"event": kind, "metadata": {"whatsapp": facts}}, now=self._clock())
         return list(kept)
-
-    async def _question(self, chat: Chat) -> StoredMessage | None:
-        """Return the message that the bot owes an answer, now that the person is gone."""
-        if not self._settings.answer_on_resume:
-            return None
-        if not sending.window_is_open(chat.last_customer_at, self._clock()):
-            return None
-        return await self._database.read(chats.unanswered, chat.id)
 
 
 def _why_resumed(chat: Chat, now: float) -> str:

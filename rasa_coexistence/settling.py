@@ -9,9 +9,10 @@ from typing import Any
 from msgspec import Struct
 
 from rasa_coexistence import takeover
-from rasa_coexistence.ledger import bubbles, chats, held_back, queues, takeovers
+from rasa_coexistence.ledger import bubbles, chats, held_back, queues, takeovers, visits
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.ledger.visits import Glance
 from rasa_coexistence.presence import Presence
 from rasa_coexistence.rasa_bridge import OpenTracker
 from rasa_coexistence.records import MessageState, StoredMessage
@@ -49,6 +50,7 @@ class Settling:
         self._database = database
         self._replies = settings.replies
         self._rules = takeover.rules_of(settings.takeover)
+        self._answers_on_resume = settings.takeover.answer_on_resume
         self._clock = clock
         self._on_release = on_release
         self._free = FreeSpeech(database, clock, on_release)
@@ -82,8 +84,28 @@ class Settling:
     async def settle(self, lease: queues.Lease, chat: Chat, said: Said) -> None:
         """Write down in one transaction what a visit came to; raise LeaseLost when the lease ran out."""
         await self._database.write(self._write_down, lease, chat, said)
+        self._tell(said)
+
+    async def settle_and_look(self, lease: queues.Lease, chat: Chat, said: Said) -> Glance:
+        """Do the same, and return what there is still to do."""
+        glance = await self._database.write(self._write_down_and_look, lease, chat, said)
+        self._tell(said)
+        return glance
+
+    async def look(self, conversation_id: int) -> Glance:
+        """Return what there is to do in a conversation."""
+        return await self._database.write(
+            visits.look, conversation_id, now=self._clock(), answers_on_resume=self._answers_on_resume
+        )
+
+    def _tell(self, said: Said) -> None:
         if said.cause is not None or said.let_go is not None:
             self._on_release()
+
+    def _write_down_and_look(self, connection: Any, lease: queues.Lease, chat: Chat, said: Said) -> Glance:
+        self._write_down(connection, lease, chat, said)
+        now, answers = self._clock(), self._answers_on_resume
+        return visits.look_or_leave(connection, lease, now=now, answers_on_resume=answers)
 
     def _write_down(self, connection: Any, lease: queues.Lease, chat: Chat, said: Said) -> None:
         now = self._clock()

@@ -8,9 +8,10 @@ from rasa_coexistence.context import context_slots
 from rasa_coexistence.handover import Handover
 from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.jobs import JobRunner
-from rasa_coexistence.ledger import chats, context_rows, held_back, queues, takeovers
+from rasa_coexistence.ledger import context_rows, held_back, queues, visits
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.ledger.visits import Glance
 from rasa_coexistence.presence import Presence
 from rasa_coexistence.rasa_bridge import OpenTracker, RasaBridge
 from rasa_coexistence.records import MessageState, StoredMessage
@@ -50,49 +51,52 @@ class Talk:
         """Whether Rasa can take a message now."""
         return self._bridge.is_ready
 
-    async def visit(self, lease: queues.Lease) -> float | None:
-        """Do all that is due in a conversation; return when to look at it again.
+    async def visit(self, lease: queues.Lease) -> float | queues.Released | None:
+        """Do all that is due in a conversation; return when to look at it again, or that it was let go of.
 
         Raise Postponed when Rasa or its stores cannot work now, LeaseLost when somebody else took over.
         """
-        chat = await self._current(lease)
-        await self._handover.finish(lease, chat)
-        again_at = await self._jobs.run_leased(lease)
-        while (message := await self._database.read(chats.next_waiting, chat.id)) is not None:
-            chat = await self._current(lease)
+        glance = await self._settling.look(lease.conversation_id)
+        if await self._handover.finish(lease, glance.chat):
+            glance = await self._settling.look(lease.conversation_id)
+        again_at = None
+        if glance.has_job:
+            again_at = await self._jobs.run_leased(lease)
+            glance = await self._settling.look(lease.conversation_id)
+        while (message := glance.message) is not None:
             if message.source == "live":
-                await self._history.bring_forward(chat)
-                await self._hear(lease, chat, message)
-            elif await self._database.read(held_back.is_in_doubt, chat.id):
+                glance = await self._hear(lease, glance, message)
+                if glance.released is not None:
+                    return glance.released
+            elif await self._database.read(held_back.is_in_doubt, lease.conversation_id):
                 return self._clock() + DOUBT_SECONDS
             else:
-                await self._handover.note_echo(lease, chat, message)
-        chat = await self._current(lease)
-        await self._handover.mirror(lease, chat)
-        person = chat.person_has_it(self._clock())
+                await self._handover.note_echo(lease, glance.chat, message)
+                glance = await self._settling.look(lease.conversation_id)
+        await self._handover.mirror(lease, glance)
+        person = glance.chat.person_has_it(self._clock())
         until = None if person is None else person.until
         return min((at for at in (again_at, until) if at is not None), default=None)
 
-    async def _current(self, lease: queues.Lease) -> Chat:
-        return await self._database.write(takeovers.current, lease.conversation_id, now=self._clock())
-
-    async def _hear(self, lease: queues.Lease, chat: Chat, message: StoredMessage) -> None:
+    async def _hear(self, lease: queues.Lease, glance: Glance, message: StoredMessage) -> Glance:
         """Take one live message to Rasa: a turn, or a line in the log while a person has the conversation."""
-        now, context_of = self._clock(), None
+        chat, now, context_of = glance.chat, self._clock(), None
+        if glance.has_old_chat:
+            await self._history.bring_forward(chat)
         marked: list[int] = []
         speech = await speech_of(self._database, self._bridge, self._settings, chat, message, now=now)
         async with (
             self._settling.turn(lease, message.wamid) as (turn, channel),
             self._bridge.opened(chat.sender_id) as tracker,
         ):
-            chat = await self._database.read(chats.load, chat.id)  # a person may have come meanwhile
+            chat, kept = await self._database.read(visits.again, chat.id)
             person = self._handover.person(tracker, chat)
             answered, heard_before = person is None, tracker.has_heard(message.wamid)
             if heard_before:  # saved before a crash: only our own books are behind
                 answered = await self._was_answered(tracker, chat, turn.cause, alone=answered)
             else:
                 began = await tracker.begin_session_if_due(now, channel)
-                marked = await self._handover.pause_or_resume(tracker, person, chat)
+                marked = await self._handover.pause_or_resume(tracker, person, chat, kept=kept)
                 context_of = await self._fill_slots(tracker, chat, message, began=began)
                 if person is None:
                     async with self._settling.presence.shown(chat, message.wamid):
@@ -111,7 +115,7 @@ class Talk:
                 context_of=context_of,
                 marked=marked,
             )
-            await self._settling.settle(lease, chat, said)
+            return await self._settling.settle_and_look(lease, chat, said)
 
     async def _was_answered(self, tracker: OpenTracker, chat: Chat, cause: str, *, alone: bool) -> bool:
         """Tell whether the turn that heard a message answered it; ``alone``: no person is there."""

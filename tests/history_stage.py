@@ -142,7 +142,8 @@ class Stage:
                 due_at = await self._visit(lease)
             except LeaseLost:
                 continue
-            await self.database.write(queues.release, lease, due_at=due_at)
+            if not isinstance(due_at, queues.Released):
+                await self.database.write(queues.release, lease, due_at=due_at)
         return bool(leases)
 
     async def import_once(self) -> bool:

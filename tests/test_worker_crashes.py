@@ -92,7 +92,7 @@ class Process:
     @property
     def may_have_sent(self) -> bool:
         """Whether it wrote down that it sends, and died before it did."""
-        return "_next" in self.steps and "graph.send" not in self.steps
+        return "_step" in self.steps and "graph.send" not in self.steps
 
     async def is_done(self) -> bool:
         """Tell whether the message is answered and the answer has left, or will not."""
@@ -176,7 +176,7 @@ class Lives:
             await asyncio.wait_for(process.met.wait(), 10)
             await process.service.accept(body)
             await until(process.is_done)
-            await self._check(process, wa_id, point, point == ("_next", "after"))
+            await self._check(process, wa_id, point, point == ("_step", "after"))
 
     async def _check(self, process: Process, wa_id: str, point: Point, may_have_sent: bool) -> None:
         await asyncio.sleep(0.4)  # whatever would be done twice is done now
