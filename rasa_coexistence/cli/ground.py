@@ -1,0 +1,83 @@
+"""What every command stands on: the settings of ``credentials.yml``, the ledger, and one way to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from rasa_coexistence.errors import CoexistenceError
+from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.settings import Settings
+
+BLOCK = "rasa_coexistence.CoexistenceInput"
+
+CredentialsFile = Annotated[
+    Path, typer.Option("--credentials", help="Rasa's credentials.yml, with our block in it.")
+]
+DEFAULT_CREDENTIALS = Path("credentials.yml")
+
+screen = Console(highlight=False, soft_wrap=True)
+errors = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+class CommandFailed(CoexistenceError):
+    """A command cannot do what was asked; the text says why, and the remedy."""
+
+
+def run(command: Coroutine[Any, Any, int | None]) -> NoReturn:
+    """Run a command; its exit code is 0 only when all went well, and no failure is a traceback."""
+    try:
+        code = asyncio.run(command) or 0
+    except CoexistenceError as error:
+        errors.print(str(error), style="red", markup=False)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    raise typer.Exit(code)
+
+
+def settings_of(credentials: Path) -> Settings:
+    """Return the settings of our block; raise CommandFailed or ConfigError."""
+    from rasa.shared.exceptions import RasaException
+    from rasa.shared.utils.io import read_config_file
+
+    if not credentials.is_file():
+        raise CommandFailed(
+            f"There is no {credentials}: run this in your bot's folder, or name the file with --credentials."
+        )
+    try:
+        blocks = read_config_file(credentials)
+    except RasaException as error:
+        raise CommandFailed(f"{credentials} cannot be read: {error}") from error
+    if BLOCK not in blocks:
+        raise CommandFailed(f"{credentials} has no block {BLOCK}: copy it from credentials.yml.example.")
+    return Settings.from_credentials(blocks[BLOCK])
+
+
+@contextlib.asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[Database]:
+    """Open the ledger that the server uses; raise CommandFailed where there is none yet."""
+    _check_file(settings.database_url)
+    database = Database(settings.database_url)
+    await asyncio.to_thread(database.open)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def _check_file(url: str) -> None:
+    import sqlalchemy as sa
+
+    parts = sa.engine.make_url(url)
+    if parts.get_backend_name() == "sqlite" and parts.database and not Path(parts.database).exists():
+        raise CommandFailed(
+            f"There is no ledger at {Path(parts.database).absolute()}: it is made when rasa run starts. A "
+            "path in database_url counts from the folder in which rasa run, and this command, are started."
+        )
