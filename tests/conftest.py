@@ -14,6 +14,12 @@ from ledgers import Books
 from rasa_coexistence.ledger.database import Database
 
 pytest_plugins = ["rasa_fixtures"]  # trained bots
+LONG = ("_story", "demo", "killed", "machine", "example_bot", "browser")  # of files that take long
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: the other processes do the short ones meanwhile."""
+    items.sort(key=lambda item: not any(word in item.path.name for word in LONG))
 
 
 @pytest.fixture(scope="session")
