@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from cloud_api import running_simulator
+from cloud_api import running_receiver, running_simulator
 from graph_calls import client_for, error_of
 
 from rasa_coexistence.graph.client import GraphClient
@@ -115,3 +115,22 @@ async def test_code_of_a_refusal_reaches_the_caller(meta: Simulator, graph: Grap
     raised: GraphError = await error_of(say(meta, graph))
     assert raised.code == code
     assert raised.http_status is not None
+
+
+async def test_hello_tells_time_and_version(meta: Simulator) -> None:
+    """Without any token Meta's refusal tells its clock, and whether it knows our version."""
+    meta.clock.move(3600)
+    async with client_for(meta.url) as client:
+        hello = await client.hello()
+    assert hello.at == pytest.approx(meta.clock.now(), abs=5)
+    assert hello.knows_version
+    client = GraphClient(meta.url, "v3.0")
+    assert not (await client.hello()).knows_version
+    await client.close()
+
+
+async def test_hello_of_somebody_else() -> None:
+    """A page that is not Graph's is no answer of Meta's."""
+    async with running_receiver() as elsewhere, client_for(elsewhere.url) as client:
+        raised = await error_of(client.hello())
+    assert "lacks what it should tell" in str(raised)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -77,6 +79,24 @@ class AppSubscription(Struct, frozen=True, kw_only=True):
     callback_url: str | None
     active: bool
     fields: tuple[str, ...]
+
+
+class Hello(Struct, frozen=True, kw_only=True):
+    """What Meta says to somebody it does not know."""
+
+    at: float | None  # its time
+    knows_version: bool  # the one of our addresses
+
+
+def read_hello(date: str | None, raw: bytes) -> Hello | None:
+    """Read the refusal of a call without a token; None if it is not Graph that answers."""
+    error = (read_object(raw) or {}).get("error")
+    if not isinstance(error, dict) or "code" not in error:
+        return None
+    at: float | None = None
+    with contextlib.suppress(TypeError, ValueError):
+        at = parsedate_to_datetime(date or "").timestamp()
+    return Hello(at=at, knows_version=b"unknown path" not in raw.lower())
 
 
 def read_object(raw: bytes) -> JSON | None:

@@ -13,6 +13,7 @@ from rasa_coexistence.graph import answers, download
 from rasa_coexistence.graph.answers import (
     AppSubscription,
     BusinessToken,
+    Hello,
     MediaUrl,
     PhoneNumber,
     Receipt,
@@ -48,6 +49,12 @@ class GraphClient:
     async def close(self) -> None:
         """Close all connections; later calls raise a GraphError whose verdict is NOT_SENT."""
         await self._transport.close()
+
+    async def hello(self) -> Hello:
+        """Ask for nothing, without a token: whatever Meta answers tells its time, and what it knows."""
+        _status, date, raw = await self._transport.look(f"{self._base}/me")
+        hello = answers.read_hello(date, raw)
+        return _expect(hello, repeatable=True)
 
     async def send_message(self, phone_number_id: str, body: JSON, *, access_token: str) -> Receipt:
         """Hand a whole message to Meta; there is no way to do so twice for sure only once."""

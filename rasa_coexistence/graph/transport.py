@@ -88,6 +88,18 @@ class Transport:
             raise failure(failed, line, repeatable=repeatable)
         return _judge(status, raw, repeatable=repeatable, secrets=[*secrets, token or ""])
 
+    async def look(self, url: str) -> tuple[int, str | None, bytes]:
+        """Return status, Date header and body of whatever answers a GET without a token; raise GraphError."""
+        failed, line = "", SimpleNamespace(is_open=False)
+        try:
+            async with self.session().get(
+                url, allow_redirects=False, timeout=self.timeout, trace_request_ctx=line
+            ) as response:
+                return response.status, response.headers.get("Date"), await response.read()
+        except FAILURES as error:
+            failed = type(error).__name__
+        raise failure(failed, line, repeatable=True)
+
     def session(self) -> aiohttp.ClientSession:
         """Return the open session, which notes on each request's line whether a connection was had."""
         if self._is_closed:

@@ -18,18 +18,24 @@ INHERITED = "asked for in an earlier onboarding that still counts: Meta gives it
 
 def check_in(connection: Any, settings: Settings, *, now: float) -> None:
     """Know the number of the settings; raise ConfigError if it cannot stand beside those of the ledger."""
+    if (mixed := mixed_up(connection, settings)) is not None:
+        raise ConfigError([mixed])
+    if settings.phone_number_id is not None:
+        syncs.add_number(connection, settings.phone_number_id, now=now)
+
+
+def mixed_up(connection: Any, settings: Settings) -> str | None:
+    """Return what is wrong where several numbers would share Rasa conversations."""
     number = settings.phone_number_id
     served = numbers.others(connection, number or "")
-    if len(served) + (number is not None) > 1 and not settings.tells_numbers_apart:
-        listed = ", ".join(sorted({*served, *([number] if number else [])}))
-        problem = (
-            f"sender_id: it is {settings.sender_id!r}, but the ledger has several numbers ({listed}), whose "
-            'customers would share Rasa conversations; set "{phone_number_id}:{contact}", or use another '
-            "database_url"
-        )
-        raise ConfigError([problem])
-    if number is not None:
-        syncs.add_number(connection, number, now=now)
+    if len(served) + (number is not None) <= 1 or settings.tells_numbers_apart:
+        return None
+    listed = ", ".join(sorted({*served, *([number] if number else [])}))
+    return (
+        f"sender_id: it is {settings.sender_id!r}, but the ledger has several numbers ({listed}), whose "
+        'customers would share Rasa conversations; set "{phone_number_id}:{contact}", or use another '
+        "database_url"
+    )
 
 
 def adopt(

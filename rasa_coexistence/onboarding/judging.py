@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from msgspec import Struct
 
 from rasa_coexistence import sync_troubles
+from rasa_coexistence.graph.answers import AppSubscription, SubscribedApp, TokenFacts
 from rasa_coexistence.graph.errors import GraphError, Verdict
 from rasa_coexistence.records import StepState, SyncState
+
+SCOPES = ("whatsapp_business_management", "whatsapp_business_messaging")
+FIELDS = ("messages", "smb_message_echoes", "history", "smb_app_state_sync", "account_update")
+WABA_OBJECT = "whatsapp_business_account"
 
 _PASSING = frozenset({Verdict.RETRY, Verdict.RETRY_ONCE, Verdict.RETRY_THRICE, Verdict.UNCLEAR})
 _BUSY = frozenset({Verdict.WAIT_QUOTA, Verdict.THROTTLED, Verdict.NOT_SENT})
@@ -49,6 +56,22 @@ def code_trouble(error: GraphError) -> str:
     if error.code is None and (error.verdict in _PASSING or (error.http_status or 0) >= 500):
         return "code_unclear"
     return "exchange_refused"
+
+
+def missing_scopes(facts: TokenFacts) -> list[str]:
+    """Return what a token may not do and must; nothing where Meta did not list what it may."""
+    return [scope for scope in SCOPES if facts.scopes is not None and scope not in facts.scopes]
+
+
+def missing_fields(listed: Iterable[AppSubscription]) -> list[str]:
+    """Return the webhook fields that an app does not get and should."""
+    got = {name for one in listed if one.active and one.object == WABA_OBJECT for name in one.fields}
+    return [name for name in FIELDS if name not in got]
+
+
+def own_subscriptions(apps: Sequence[SubscribedApp], app_id: str | None) -> list[SubscribedApp]:
+    """Return those of a WABA's subscriptions that are our app's, all where our app is not known."""
+    return [app for app in apps if app.id == app_id] if app_id is not None else list(apps)
 
 
 def may_repeat(error: GraphError) -> bool:

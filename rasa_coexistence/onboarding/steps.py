@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -13,10 +13,9 @@ from rasa_coexistence.graph.errors import GraphError, Verdict
 from rasa_coexistence.ledger import numbers, onboardings
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.ledger.onboardings import Onboarding
-from rasa_coexistence.onboarding import plan
+from rasa_coexistence.onboarding import judging, plan
 from rasa_coexistence.onboarding.adopting import adopt
 from rasa_coexistence.onboarding.choosing import Listed, choose
-from rasa_coexistence.onboarding.judging import code_trouble
 from rasa_coexistence.onboarding.outcome import Outcome, after, done, ended, skipped
 from rasa_coexistence.records import StepState
 from rasa_coexistence.settings import Settings
@@ -24,11 +23,20 @@ from rasa_coexistence.tokens import Tokens
 
 log = structlog.get_logger(__name__)
 
-SCOPES = ("whatsapp_business_management", "whatsapp_business_messaging")
-FIELDS = ("messages", "smb_message_echoes", "history", "smb_app_state_sync", "account_update")
 OF_SYNC = {"history": plan.HISTORY, "smb_app_state_sync": plan.CONTACTS}  # field -> sync that comes by it
 FIELDS_PAUSE = 30.0
 CODE_PATIENCE, CODE_PAUSE = 20.0, 1.0  # seconds; a code lives 30, some of them are gone already
+
+
+async def listing_waba(
+    graph: GraphClient, waba_ids: Iterable[str], phone_number_id: str, *, token: str
+) -> str | None:
+    """Return which of a token's WABAs a number belongs to; raise GraphError."""
+    for waba_id in waba_ids:
+        listed = await graph.phone_numbers(waba_id, access_token=token)
+        if any(number.id == phone_number_id for number in listed):
+            return waba_id
+    return None
 
 
 class Steps:
@@ -56,7 +64,7 @@ class Steps:
         try:
             token = await self._exchange(app_id, code)
         except GraphError as error:
-            return ended(code_trouble(error), said=error.details or str(error))
+            return ended(judging.code_trouble(error), said=error.details or str(error))
         closed = self._tokens.closed(token.access_token)
         expires_at = None if token.expires_in is None else self._clock() + token.expires_in
         values = {"access_token": closed, "token_expires_at": expires_at}
@@ -111,13 +119,7 @@ class Steps:
             listed = await self._graph.app_subscriptions(app_id, self._settings.app_secrets[0])
         except GraphError as error:
             return done(f"not checked: {error}")
-        got = {
-            name
-            for one in listed
-            if one.active and one.object == "whatsapp_business_account"
-            for name in one.fields
-        }
-        missing = [name for name in FIELDS if name not in got]
+        missing = judging.missing_fields(listed)
         spent = [name for name in missing if self._asks_for(OF_SYNC.get(name))]
         if spent:
             return Outcome(
@@ -170,7 +172,7 @@ class Steps:
                 raise
             return False
         ours = self._settings.app_id
-        mine = [app for app in apps if app.id == ours] if ours is not None else apps
+        mine = judging.own_subscriptions(apps, ours)
         for app in mine:
             if app.override_callback_uri:
                 log.warning("onboarding.override", remedy="this WABA's messages go to the override's address")
@@ -207,10 +209,7 @@ class Steps:
         """Find out which of the token's WABAs a number belongs to, if Meta tells."""
         try:
             waba_ids = (await self._facts(token)).waba_ids
-            for waba_id in waba_ids:
-                listed = await self._graph.phone_numbers(waba_id, access_token=token)
-                if any(number.id == phone_number_id for number in listed):
-                    return waba_id
+            return await listing_waba(self._graph, waba_ids, phone_number_id, token=token)
         except GraphError as error:
             log.info("onboarding.waba_not_found", code=error.code, verdict=error.verdict.name)
         return None
@@ -221,8 +220,7 @@ class Steps:
             return ended("token_invalid")
         if self._settings.app_id not in (None, facts.app_id) and facts.app_id is not None:
             return ended("token_of_another_app", app_id=facts.app_id)
-        missing = [scope for scope in SCOPES if facts.scopes is not None and scope not in facts.scopes]
-        if missing:
+        if missing := judging.missing_scopes(facts):
             return ended("scopes_missing", scopes=" and ".join(missing))
         if onboarding.waba_id is None and onboarding.is_signup and not facts.waba_ids:
             return ended("waba_missing")

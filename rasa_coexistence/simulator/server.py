@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -45,6 +46,7 @@ class GraphServer:
         for method, path, call in CALLS:
             app.router.add_route(method, f"/{{version:v\\d+\\.\\d+}}{path}", self._route(call))
         app.router.add_route("*", "/{rest:.*}", _unknown_path)
+        app.on_response_prepare.append(self._tell_time)
         self._stopping.clear()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
@@ -74,6 +76,9 @@ class GraphServer:
         for connection in list(self._runner.server.connections):
             if connection.transport is not None:
                 connection.transport.abort()
+
+    async def _tell_time(self, _request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = formatdate(self._simulator.clock.now(), usegmt=True)
 
     def _route(self, call: GraphCall) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def serve(request: web.Request) -> web.StreamResponse:
