@@ -49,6 +49,12 @@ class LedgerUnavailable(LedgerError):
 class SchemaTooNew(LedgerError):
     """The database was written by a newer version of this package."""
 
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(
+            f"The ledger has schema version {found}, this rasa-coexistence knows {known}: install the newer "
+            "release again, or point database_url to another database."
+        )
+
 
 class LeaseLost(LedgerError):
     """Somebody else works on this conversation now; what we hold of it is stale."""

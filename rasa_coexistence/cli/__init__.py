@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import typer
 
+from rasa_coexistence.cli.doctor import doctor
+from rasa_coexistence.cli.output import keep_quiet
 from rasa_coexistence.cli.simulate import simulate
 
 app = typer.Typer(help="WhatsApp Business coexistence for Rasa.", no_args_is_help=True, add_completion=False)
 app.command()(simulate)
-
-
-@app.callback()
-def _top() -> None:
-    """Keep ``simulate`` a command of its own, even while there is no other."""
+app.command()(doctor)
 
 
 def main() -> None:
     """Run the command line."""
+    keep_quiet()
     app()

@@ -11,11 +11,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from rasa_coexistence.credentials_file import block_of
 from rasa_coexistence.errors import CoexistenceError
 from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.ledger.files import missing_file
 from rasa_coexistence.settings import Settings
-
-BLOCK = "rasa_coexistence.CoexistenceInput"
 
 CredentialsFile = Annotated[
     Path, typer.Option("--credentials", help="Rasa's credentials.yml, with our block in it.")
@@ -43,21 +43,8 @@ def run(command: Coroutine[Any, Any, int | None]) -> NoReturn:
 
 
 def settings_of(credentials: Path) -> Settings:
-    """Return the settings of our block; raise CommandFailed or ConfigError."""
-    from rasa.shared.exceptions import RasaException
-    from rasa.shared.utils.io import read_config_file
-
-    if not credentials.is_file():
-        raise CommandFailed(
-            f"There is no {credentials}: run this in your bot's folder, or name the file with --credentials."
-        )
-    try:
-        blocks = read_config_file(credentials)
-    except RasaException as error:
-        raise CommandFailed(f"{credentials} cannot be read: {error}") from error
-    if BLOCK not in blocks:
-        raise CommandFailed(f"{credentials} has no block {BLOCK}: copy it from credentials.yml.example.")
-    return Settings.from_credentials(blocks[BLOCK])
+    """Return the settings of our block; raise NoBlock or ConfigError."""
+    return Settings.from_credentials(block_of(credentials))
 
 
 @contextlib.asynccontextmanager
@@ -73,11 +60,8 @@ async def open_ledger(settings: Settings) -> AsyncIterator[Database]:
 
 
 def _check_file(url: str) -> None:
-    import sqlalchemy as sa
-
-    parts = sa.engine.make_url(url)
-    if parts.get_backend_name() == "sqlite" and parts.database and not Path(parts.database).exists():
+    if (path := missing_file(url)) is not None:
         raise CommandFailed(
-            f"There is no ledger at {Path(parts.database).absolute()}: it is made when rasa run starts. A "
-            "path in database_url counts from the folder in which rasa run, and this command, are started."
+            f"There is no ledger at {path}: it is made when rasa run starts. A path in database_url counts "
+            "from the folder in which rasa run, and this command, are started."
         )

@@ -286,10 +286,7 @@ def upgrade(connection: Any) -> None:
     schema_version.create(connection, checkfirst=True)
     found = connection.execute(sa.select(schema_version.c.version)).scalar() or 0
     if found > SCHEMA_VERSION:
-        raise SchemaTooNew(
-            f"The ledger has schema version {found}, this rasa-coexistence knows {SCHEMA_VERSION}: "
-            "install the newer release again, or point database_url to another database."
-        )
+        raise SchemaTooNew(found, SCHEMA_VERSION)
     for step in UPGRADES[found:]:
         step(connection)
     if found < SCHEMA_VERSION:

@@ -46,7 +46,8 @@ class GraphServer:
         for method, path, call in CALLS:
             app.router.add_route(method, f"/{{version:v\\d+\\.\\d+}}{path}", self._route(call))
         app.router.add_route("*", "/{rest:.*}", _unknown_path)
-        app.on_response_prepare.append(self._tell_time)
+        preparing: Any = app.on_response_prepare  # aiohttp 3.9 is typed for an older aiosignal
+        preparing.append(self._tell_time)
         self._stopping.clear()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()

@@ -31,7 +31,7 @@ from rasa_coexistence.tracker_stores.sql import SQLImporter
 
 __all__ = ["History", "HistoryImporter", "importer_for"]
 
-_IMPORTERS: list[tuple[type[TrackerStore], Callable[[Any], HistoryImporter]]] = [
+_IMPORTERS: list[tuple[type[TrackerStore], type[HistoryImporter]]] = [
     (SQLTrackerStore, SQLImporter),
     (RedisTrackerStore, RedisImporter),
     (MongoTrackerStore, MongoImporter),
@@ -45,7 +45,12 @@ def importer_for(store: TrackerStore) -> HistoryImporter:
     if isinstance(store, FailSafeTrackerStore):  # it would swallow errors
         store = store._tracker_store
     inner = store._tracker_store if isinstance(store, AwaitableTrackerStore) else store
-    for kind, importer in _IMPORTERS:
-        if isinstance(inner, kind):
-            return importer(inner)
-    return OtherImporter(store if store is not inner else AwaitableTrackerStore(inner))
+    importer = importer_class_for(type(inner))
+    if importer is OtherImporter:
+        return OtherImporter(store if store is not inner else AwaitableTrackerStore(inner))
+    return importer(inner)
+
+
+def importer_class_for(kind: type[Any]) -> Callable[[Any], HistoryImporter]:
+    """Return the class of what puts history into stores of this class."""
+    return next((importer for known, importer in _IMPORTERS if issubclass(kind, known)), OtherImporter)

@@ -17,6 +17,14 @@ log = structlog.get_logger(__name__)
 PROBE_SENDER_ID = "rasa-coexistence-probe"
 
 
+def warning_about(store_name: str) -> str:
+    """Return what the owner of such a store should know."""
+    return (
+        f"{store_name} is not one of Rasa's own tracker stores: history goes in by its save method, which "
+        "may publish it to the event broker. See that the store keeps earlier sessions, or old chat is lost."
+    )
+
+
 class OtherImporter(HistoryImporter):
     """Saves trackers that hold history and live events together.
 
@@ -29,10 +37,7 @@ class OtherImporter(HistoryImporter):
         self._store = store
         self._save_replaces: bool | None = None  # not tried yet
         inner = getattr(store, "_tracker_store", store)
-        self.warning = (
-            f"{type(inner).__name__} is not one of Rasa's own tracker stores: history goes in by its save "
-            "method, which may publish it to the event broker, and stays if the store keeps earlier sessions."
-        )
+        self.warning = warning_about(type(inner).__name__)
 
     async def replace_history(self, histories: Sequence[History]) -> None:
         """Bring each conversation to its history; log it where the store cannot do that."""
