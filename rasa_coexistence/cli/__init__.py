@@ -9,12 +9,14 @@ from __future__ import annotations
 import typer
 
 from rasa_coexistence.cli.doctor import doctor
+from rasa_coexistence.cli.export import export
 from rasa_coexistence.cli.output import keep_quiet
 from rasa_coexistence.cli.simulate import simulate
 
 app = typer.Typer(help="WhatsApp Business coexistence for Rasa.", no_args_is_help=True, add_completion=False)
 app.command()(simulate)
 app.command()(doctor)
+app.command()(export)
 
 
 def main() -> None:
