@@ -76,20 +76,25 @@ class Outbox:
 
     async def empty(self, lease: queues.Lease) -> queues.Released:
         """Send what may leave of one conversation, then let go of it; raise LeaseLost."""
-        step = await self._database.write(self._step, lease)
+        step = await self._look(lease)
         while not isinstance(step, queues.Released):
             if isinstance(step, LeaseLost):
                 raise step
             if isinstance(step, Parcel):
-                outcome = await self._send(lease.conversation_id, step)
+                outcome = await self._send(step)
                 step = await self._database.write(self._settle, lease, step, outcome)
             else:
                 await asyncio.sleep(max(step - self._clock(), 0.0))
-                step = await self._database.write(self._step, lease)
+                step = await self._look(lease)
         return step
 
-    async def _send(self, conversation_id: int, parcel: Parcel) -> Receipt | GraphError:
-        await self._presence.settled(conversation_id)
+    async def _look(self, lease: queues.Lease) -> Step:
+        # Whatever has to be waited for comes first: between the last look at the takeover and the call to
+        # Meta a person may come.
+        await self._presence.settled(lease.conversation_id)
+        return await self._database.write(self._step, lease)
+
+    async def _send(self, parcel: Parcel) -> Receipt | GraphError:
         number, token = parcel.phone_number_id, parcel.access_token
         try:
             return await self._graph.send_message(number, parcel.body, access_token=token)
@@ -113,6 +118,8 @@ class Outbox:
                 if until is not None:
                     return until
                 continue
+            if self._presence.is_calling(lease.conversation_id):
+                return now
             chat = chats.load(connection, lease.conversation_id)  # locked by the check
             decision = sending.decide(self._situation(connection, chat, row, now), now)
             if isinstance(decision, sending.Go):

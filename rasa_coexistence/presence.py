@@ -59,12 +59,15 @@ class Presence:
         finally:
             over.set()
 
+    def is_calling(self, conversation_id: int) -> bool:
+        """Tell whether a call is under way that an answer should wait for; any thread may ask."""
+        return conversation_id in self._calling
+
     async def settled(self, conversation_id: int) -> None:
         """Wait for a call under way: "typing..." that comes after the answer would stay for 25 seconds."""
         calling = self._calling.get(conversation_id)
-        if calling is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(calling.wait(), PATIENCE_SECONDS)
+        if calling is not None and not await _within(calling, PATIENCE_SECONDS):
+            self._wait_no_more(conversation_id, calling)
 
     async def close(self) -> None:
         """Show nothing more."""
@@ -89,7 +92,7 @@ class Presence:
         try:
             await self._call(chat, wamid)
             while self._replies.typing_indicator and not await _within(over, RENEW_SECONDS):
-                if not self._may_answer(await self._database.read(chats.load, chat.id)):
+                if not self._may_answer(await self._database.read(chats.load, chat.id)) or over.is_set():
                     return
                 await self._call(chat, wamid)
         except GraphError as error:
@@ -106,8 +109,11 @@ class Presence:
                 await self._graph.mark_read(chat.phone_number_id, wamid, access_token=token, typing=typing)
         finally:
             over.set()
-            if self._calling.get(chat.id) is over:
-                del self._calling[chat.id]
+            self._wait_no_more(chat.id, over)
+
+    def _wait_no_more(self, conversation_id: int, calling: asyncio.Event) -> None:
+        if self._calling.get(conversation_id) is calling:
+            del self._calling[conversation_id]
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:

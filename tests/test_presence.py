@@ -140,6 +140,27 @@ async def test_person_who_comes_in_the_middle_ends_the_typing(
         assert counter.meta.sent_to(ANA) == []
 
 
+async def test_person_who_comes_while_an_answer_waits_for_the_typing_is_not_talked_over(
+    answering: Agent, tmp_path: Path
+) -> None:
+    """A slow read receipt keeps the answer back: who may speak is asked after it, not before."""
+    async with open_bot(answering, tmp_path, replies=BOTH) as (counter, _):
+        counter.meta.failures.add("read", "timeout_before", seconds=1.5)
+        ana = counter.meta.customer(ANA)
+        await ana.writes("hello", at=time.time() - 60)
+
+        async def waits_to_leave() -> bool:
+            return bool(await counter.rows(schema.outbox, state="queued"))
+
+        async def is_held_back() -> bool:
+            return bool(await counter.rows(schema.outbox, state="held_back"))
+
+        await counter.until(waits_to_leave)
+        await counter.meta.owner().writes(ana, "I am here")
+        await counter.until(is_held_back)
+        assert counter.meta.sent_to(ANA) == []
+
+
 async def test_nothing_is_shown_where_no_answer_may_go(answering: Agent, tmp_path: Path) -> None:
     """A message that comes a day late is heard, but the window is closed."""
     async with open_bot(answering, tmp_path, replies=BOTH) as (counter, _):
