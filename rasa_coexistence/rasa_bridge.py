@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
 from rasa.core.channels.channel import OutputChannel, UserMessage
-from rasa.core.lock_store import LockError
 from rasa.core.tracker_store import FailSafeTrackerStore
-from rasa.shared.core.constants import ACTION_SESSION_START_NAME
+from rasa.shared.core.constants import ACTION_LISTEN_NAME, ACTION_SESSION_START_NAME
 from rasa.shared.core.events import (
+    ActionExecuted,
     BotUttered,
     ConversationPaused,
     Event,
     SessionStarted,
-    SlotSet,
     UserUttered,
 )
 from rasa.shared.core.trackers import DialogueStateTracker
 from rasa.shared.data import TrainingType
 
-from rasa_coexistence import rasa_nlu
+from rasa_coexistence import rasa_events, rasa_locks, rasa_nlu
 from rasa_coexistence.errors import Postponed
 from rasa_coexistence.events import JSON
 from rasa_coexistence.faults import fault
@@ -31,10 +29,6 @@ from rasa_coexistence.to_rasa import INPUT_CHANNEL, is_history
 from rasa_coexistence.tracker_stores import HistoryImporter, importer_for
 
 log = structlog.get_logger(__name__)
-
-LOCK_SECONDS = 10.0  # of Rasa's lock, renewed while we work: after a crash it stalls a conversation this long
-LOCK_POLL_SECONDS = 0.05
-LOCK_PATIENCE_SECONDS = 5.0
 
 
 class RasaBridge:
@@ -91,7 +85,7 @@ class RasaBridge:
         lock_store = self._ready_agent().lock_store
         async with contextlib.AsyncExitStack() as stack:
             for sender_id in sorted(sender_ids):
-                await stack.enter_async_context(_rasa_lock(lock_store, sender_id))
+                await stack.enter_async_context(rasa_locks.held(lock_store, sender_id))
             yield
 
     @contextlib.asynccontextmanager
@@ -137,7 +131,7 @@ class OpenTracker:
     @property
     def last_heard(self) -> str | None:
         """The wamid of what a customer said last, None if that was no message."""
-        heard = [event for event in self._tracker.events if isinstance(event, UserUttered)]
+        heard = [event for event in self._tracker.events if rasa_events.is_heard(event)]
         return heard[-1].message_id if heard else None
 
     @property
@@ -179,18 +173,12 @@ class OpenTracker:
         if self._tracker.applied_events() and not self._session_has_expired(now):
             return False
         # Rasa copies every slot event of the last session into the next: give it only each slot's last one.
-        brief = DialogueStateTracker.from_events(
-            self._tracker.sender_id,
-            list(_without_repeated_slots(self._tracker.applied_events())),
-            slots=self._processor.domain.slots,
-            domain=self._processor.domain,
-        )
+        brief = self._copy(list(rasa_events.without_repeated_slots(self._tracker.applied_events())))
         before = len(brief.events)
         prediction = self._session_start_prediction()
         action = self._processor._get_action(ACTION_SESSION_START_NAME)
         await self._processor._run_action(action, brief, channel, self._processor.nlg, prediction)
-        for event in list(brief.events)[before:]:
-            self._tracker.update(event, self._processor.domain)
+        self._take_from(brief, after=before)
         return True
 
     def add(self, event: JSON, *, now: float) -> None:
@@ -210,6 +198,7 @@ class OpenTracker:
         self, text: str, *, typed: bool, wamid: str, metadata: JSON, parse_data: JSON | None = None
     ) -> None:
         """Log what a customer said; ``typed`` text never becomes an intent by a leading slash."""
+        self._end_turn_of_pause()
         if parse_data is None:
             parse_data = await rasa_nlu.parse(self._processor, text, guarded=typed, tracker=self._tracker)
         message = UserMessage(
@@ -223,11 +212,17 @@ class OpenTracker:
         await self._processor._handle_message_with_tracker(message, self._tracker)
 
     async def answer(self, channel: OutputChannel) -> None:
-        """Let the bot answer the last message."""
+        """Let the bot answer the last thing that a customer said."""
         if self._processor.model_metadata.training_type == TrainingType.NLU:
             return
-        self._tracker = await self._processor.run_action_extract_slots(channel, self._tracker)
-        await self._processor._run_prediction_loop(channel, self._tracker)
+        events = list(rasa_events.without_missed_triggers(self._tracker.events))
+        misses = len(events) < len(self._tracker.events)
+        tracker = self._copy(events) if misses else self._tracker
+        tracker = await self._processor.run_action_extract_slots(channel, tracker)
+        await self._processor._run_prediction_loop(channel, tracker)
+        if misses:
+            self._take_from(tracker, after=len(events))
+        self._end_turn_of_pause()
 
     def mark_held_back(self, timestamps: Iterable[float], reason: str) -> None:
         """Say in the tracker which of the bot's messages did not leave, and why."""
@@ -243,6 +238,25 @@ class OpenTracker:
             await self._processor.run_anonymization_pipeline(self._tracker)
             await self._store.save(self._tracker)
 
+    def _copy(self, events: list[Event]) -> DialogueStateTracker:
+        domain = self._processor.domain
+        sender_id = self._tracker.sender_id
+        return DialogueStateTracker.from_events(sender_id, events, slots=domain.slots, domain=domain)
+
+    def _take_from(self, copy: DialogueStateTracker, *, after: int) -> None:
+        """Add what happened in a copy after so many events."""
+        for event in list(copy.events)[after:]:
+            self._tracker.update(event, self._processor.domain)
+
+    def _end_turn_of_pause(self) -> None:
+        """Let a turn in which the bot paused itself end as others do.
+
+        Rasa leaves it without ``action_listen``; when the bot speaks again, rules would not know what to do
+        with a message, and the action that paused would run once more.
+        """
+        if self.is_paused and self._tracker.latest_action_name not in (None, ACTION_LISTEN_NAME):
+            self._tracker.update(ActionExecuted(ACTION_LISTEN_NAME), self._processor.domain)
+
     def _session_has_expired(self, now: float) -> bool:
         config = self._processor.domain.session_config
         newest = max((event.timestamp for event in self._tracker.events), default=now)
@@ -252,35 +266,6 @@ class OpenTracker:
         from rasa.core.policies.policy import PolicyPrediction
 
         return PolicyPrediction.for_action_name(self._processor.domain, ACTION_SESSION_START_NAME)
-
-
-@contextlib.asynccontextmanager
-async def _rasa_lock(lock_store: Any, sender_id: str) -> AsyncIterator[None]:
-    lock = lock_store.lock(sender_id, LOCK_SECONDS, LOCK_POLL_SECONDS)
-    try:
-        held = await asyncio.wait_for(lock.__aenter__(), LOCK_PATIENCE_SECONDS)
-    except (LockError, asyncio.TimeoutError) as error:
-        raise Postponed("Rasa's lock of the conversation is taken", retry_in_seconds=1.0) from error
-    renewing = asyncio.create_task(_keep_ticket(lock_store, sender_id, held))
-    try:
-        yield
-    finally:
-        renewing.cancel()
-        with contextlib.suppress(Exception):  # a lock store that is gone lets go of the lock by itself
-            await lock.__aexit__(None, None, None)
-
-
-async def _keep_ticket(lock_store: Any, sender_id: str, held: Any) -> None:
-    """Renew our ticket in long turns, so that its lifetime can be short for the sake of crashes."""
-    number = None if held is None else held.now_serving
-    while number is not None:
-        await asyncio.sleep(LOCK_SECONDS / 3)
-        lock = lock_store.get_lock(sender_id)
-        ticket = lock._ticket_for_ticket_number(number) if lock else None
-        if ticket is None:
-            return
-        ticket.expires += LOCK_SECONDS / 3
-        lock_store.save_lock(lock)
 
 
 def _raising_store(store: Any) -> Any:
@@ -299,8 +284,3 @@ def _postponing(what: str) -> Any:
 
 def _facts(event: Event) -> JSON:
     return {"metadata": event.metadata}
-
-
-def _without_repeated_slots(events: Sequence[Event]) -> Iterable[Event]:
-    last = {event.key: event for event in events if isinstance(event, SlotSet)}
-    return (event for event in events if not isinstance(event, SlotSet) or last[event.key] is event)

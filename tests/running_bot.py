@@ -68,10 +68,14 @@ class RunningBot:
 
     async def get(self, path: str) -> Any:
         """Return the JSON of a route of Rasa's or ours."""
+        return await self.call("GET", path)
+
+    async def call(self, method: str, path: str, **others: Any) -> Any:
+        """Make a request and return its JSON."""
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
         async with (
             aiohttp.ClientSession() as session,
-            session.get(self.url + path, headers=headers) as answer,
+            session.request(method, self.url + path, headers=headers, **others) as answer,
         ):
             return await answer.json()
 

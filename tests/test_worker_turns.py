@@ -205,7 +205,7 @@ async def test_while_somebody_has_rasa_s_lock_the_message_waits(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rasa's HTTP API may be working on the same tracker."""
-    monkeypatch.setattr("rasa_coexistence.rasa_bridge.LOCK_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("rasa_coexistence.rasa_locks.LOCK_PATIENCE_SECONDS", 0.2)
     async with counter.agent.lock_store.lock(ANA):
         await counter.meta.customer(ANA).writes("Hola")
         await counter.meta.customer(BEN).writes("Hola")
