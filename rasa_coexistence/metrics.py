@@ -11,12 +11,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 from rasa_coexistence.ledger.schema import conversations, inbox, messages, numbers, outbox, set_aside
+from rasa_coexistence.ledger.schema_onboarding import strangers
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Count(Struct, frozen=True, kw_only=True):
-    """One gauge: how many rows there are by each value of a column."""
+    """One gauge: how many rows there are by each value of a column, or the sum of ``summed`` over them."""
 
     name: str
     meaning: str
@@ -24,6 +25,7 @@ class Count(Struct, frozen=True, kw_only=True):
     label: str
     column: Any
     where: Any = None
+    summed: Any = None
 
 
 COUNTS = (
@@ -85,6 +87,14 @@ COUNTS = (
         label="reason",
         column=set_aside.c.reason,
     ),
+    Count(
+        name="coexistence_from_strangers",
+        meaning="Items about numbers and accounts that are not served here, by Meta's id of them",
+        table=strangers,
+        label="id",
+        column=strangers.c.id,
+        summed=strangers.c["items"],
+    ),
 )
 
 
@@ -113,7 +123,8 @@ class _Counted:
 
 
 def _values(connection: Any, count: Count) -> dict[str, int]:
-    statement = sa.select(count.column, sa.func.count()).select_from(count.table).group_by(count.column)
+    counted = sa.func.count() if count.summed is None else sa.func.sum(count.summed)
+    statement = sa.select(count.column, counted).select_from(count.table).group_by(count.column)
     if count.where is not None:
         statement = statement.where(count.where)
     return {str(value): int(number) for value, number in connection.execute(statement)}

@@ -16,7 +16,7 @@ from rasa_coexistence.errors import BadRequest
 from rasa_coexistence.events import JSON
 from rasa_coexistence.ledger import syncs
 from rasa_coexistence.ledger.onboardings import Onboarding
-from rasa_coexistence.onboarding import plan
+from rasa_coexistence.onboarding import plan, standing
 from rasa_coexistence.onboarding.troubles import TROUBLES, OnboardingRefused, sentence
 from rasa_coexistence.records import OnboardingState
 from rasa_coexistence.service import Service
@@ -80,7 +80,11 @@ def add_onboarding_routes(routes: Blueprint, service: Service) -> None:
         await _stream(request, service, number)
         return None
 
+    async def list_numbers(request: Request) -> HTTPResponse:
+        return json({"numbers": await service.database.read(standing.standings, now=service.clock())})
+
     protected = for_admins(service)
+    routes.add_route(protected(list_numbers), "/api/numbers", methods=["GET"])
     routes.add_route(protected(_refusing(sign_up)), "/api/onboarding", methods=["POST"])
     routes.add_route(protected(_refusing(ask)), "/api/sync", methods=["POST"])
     routes.add_route(protected(follow_onboarding), "/api/onboarding/<onboarding_id:str>", methods=["GET"])

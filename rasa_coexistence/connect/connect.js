@@ -6,6 +6,11 @@ const texts = settings.texts;
 const SDK = `https://connect.facebook.net/${{ es: "es_LA", pt: "pt_BR" }[settings.language] || "en_US"}/sdk.js`;
 const FEATURE = "whatsapp_business_app_onboarding";
 const SECTIONS = ["start", "meta", "choose", "work", "problem"];
+// Troubles that its owner can only show to somebody: the words for them are shown as well.
+const FOR_INSTALLER = new Set([
+  "exchange_refused", "token_invalid", "token_of_another_app", "scopes_missing", "no_token", "second_number", "refused",
+  "signup_is_off",
+]);
 let attempt = null;
 let signup = null; // what is posted, kept while the owner chooses a number
 let stream = null;
@@ -17,6 +22,7 @@ const text = (key, values = {}) =>
 
 function show(section) {
   for (const name of SECTIONS) at(name).hidden = name !== section;
+  at("known").hidden = section !== "start" || at("known").dataset.empty !== "";
   const title = at(section).querySelector("h2");
   if (section !== "start") title.focus();
 }
@@ -119,9 +125,9 @@ function handle({ status, body }, finishedAs) {
   if (code === "several_numbers") return choose(body.numbers);
   if (code) {
     const shown = code === "no_coexistence_number" && `finish.${finishedAs}` in texts ? `finish.${finishedAs}` : `error.${code}`;
-    return fail(shown in texts ? shown : "problem.other", shown in texts ? "" : body.error.message);
+    return fail(shown in texts ? shown : "problem.other", shown in texts && !FOR_INSTALLER.has(code) ? "" : body.error.message);
   }
-  at("waiting").textContent = body.waits_for ? text(`waits.${body.waits_for.code}`) || body.waits_for.message : "";
+  at("waiting").textContent = body.waits_for ? waitsFor(body) : "";
   if (body.sync && (body.state === "done" || body.steps.subscribe)) {
     mark("account", "done", text("work.number", { number: shownNumber(body.sync) }));
     at("afterwards").hidden = false;
@@ -132,6 +138,11 @@ function handle({ status, body }, finishedAs) {
       try { handle(await call(`api/onboarding/${body.onboarding}`), finishedAs); } catch { fail("problem.server"); }
     }, 2000);
   }
+}
+
+function waitsFor({ waits_for: reason, deadline_at: deadline, steps }) {
+  const until = deadline && steps.history === undefined ? ` ${text("waits.until", { time: time(deadline) })}` : "";
+  return (text(`waits.${reason.code}`) || reason.message) + until;
 }
 
 function choose(numbers) {
@@ -176,15 +187,21 @@ function shownSync(sync) {
 function shownContacts(contacts, historyIsOver) {
   const waits = contacts.status === "requested";
   const told = waits && historyIsOver ? "none" : waits && contacts.error ? "unclear" : contacts.status;
-  mark("contacts", told === "none" ? "none" : LOOKS[contacts.status] ?? "busy", text(`contacts.${told}`, { count: counted(contacts.received) }));
+  const words = contacts.status === "failed" ? failed("contacts", contacts) : text(`contacts.${told}`, { count: counted(contacts.received) });
+  mark("contacts", told === "none" ? "none" : LOOKS[contacts.status] ?? "busy", words);
 }
 
 function shownHistory(history) {
   const values = { messages: counted(history.messages_received), chats: counted(history.conversations), progress: history.progress || 0 };
-  const known = history.status === "failed" && /\b259310[789]\b/.exec(history.error || "");
-  const unclear = history.status === "requested" && history.error;
-  const told = known ? known[0] : unclear ? "unclear" : history.status;
-  mark("history", LOOKS[history.status] ?? "busy", text(`history.${told}`, values));
+  const told = history.status === "requested" && history.error ? "unclear" : history.status;
+  const words = told === "failed" ? failed("history", history) : text(`history.${told}`, values);
+  mark("history", LOOKS[history.status] ?? "busy", words);
+}
+
+// Meta's code stands in brackets at the end of the reason.
+function failed(kind, { error }) {
+  const [, code] = /\((?:code )?(\d{1,7})\b/.exec(error || "") || [];
+  return text(`${kind}.${code}`) || text(`${kind}.failed`) + (code ? ` (Meta: ${code})` : "");
 }
 
 const counted = (count) => new Intl.NumberFormat(settings.language).format(count || 0);
@@ -204,12 +221,12 @@ window.addEventListener("message", (message) => {
   if (event && attempt) attempt.heard(event);
 });
 at("connect").addEventListener("click", openMeta);
-for (const name of ["again", "back"]) {
-  at(name).addEventListener("click", () => { attempt = null; stop(); show("start"); });
+for (const name of ["again", "back", "home"]) {
+  at(name).addEventListener("click", () => { attempt = null; stop(); show("start"); showNumbers(); });
 }
 at("numbers").addEventListener("submit", (event) => {
   event.preventDefault();
   signup.phone_number_id = new FormData(event.target).get("number");
   post("");
 });
-loadSdk();
+document.addEventListener("DOMContentLoaded", () => { loadSdk(); showNumbers(); });
