@@ -79,6 +79,15 @@ class RunningBot:
         ):
             return await answer.json()
 
+    async def post(self, path: str, body: Any) -> tuple[int, Any]:
+        """Post JSON to a route of ours; return the status and the JSON of the answer."""
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.url + path, json=body, headers=headers) as answer,
+        ):
+            return answer.status, await answer.json()
+
     async def events(self, sender_id: str, *kinds: str) -> list[Event]:
         """Return a conversation's events, all sessions, of these kinds."""
         tracker = await self.get(f"/conversations/{sender_id}/tracker?include_events=ALL")

@@ -47,9 +47,7 @@ def _warnings(number: Number, onboarding: Onboarding | None, now: float) -> list
     if onboarding is not None and onboarding.state is not OnboardingState.DONE and not number.is_gone:
         left = alerts.hours_left(onboarding, now)
         if left is not None and left > 0:
-            message = (
-                f"contacts or history were not asked for yet, and Meta gives them only {left:.0f} hours more"
-            )
+            message = f"contacts or history are not asked for yet; Meta gives them for {left:.0f} more hours"
             found.append({"code": alerts.SYNC_DEADLINE, "message": message, "at": onboarding.deadline_at})
     for code, message in alerts.concerns_of(number, now).items():
         found.append({"code": code, "message": message, "days": _days(code, number, now)})
