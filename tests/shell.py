@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any
 from channels import Site, credentials, running_channel
 from cloud_api import running_simulator
 from rasa.shared.utils.io import write_yaml
+from stand_in_rasa import StandInAgent, StandInBot
 from typer.testing import CliRunner, Result
 
 from rasa_coexistence.cli import app
@@ -28,7 +31,7 @@ class Desk:
     """A folder with the files of a bot, and what is around it."""
 
     folder: Path
-    block: dict[str, Any]
+    block: dict[str, Any]  # of credentials.yml, as the command line reads it
     endpoints: dict[str, Any]
     meta: Simulator
     site: Site | None = None
@@ -58,6 +61,11 @@ class Desk:
             files += ["--endpoints", str(self.folder / "endpoints.yml")]
         return await asyncio.to_thread(lambda: CliRunner().invoke(app, [*arguments, *files]))
 
+    async def told(self, *arguments: str) -> Any:
+        """Return the JSON of a command; the channel's log, in the same process, is not part of it."""
+        output = (await self.shell(*arguments, "--json")).output
+        return json.JSONDecoder().raw_decode(output, output.index("{\n"))[0]
+
 
 def worse(lines: Sequence[Line]) -> dict[str, str]:
     """Return what is not well, by its check."""
@@ -82,7 +90,11 @@ async def open_desk(folder: Path, *, serves: bool = True, **changes: Any) -> Asy
         if not serves:
             yield desk
             return
-        async with running_channel(block) as site:
-            desk.site = site
-            meta.accounts.webhook_url = desk.webhook_url
-            yield desk
+        agent = StandInAgent(f"sqlite:///{folder}/rasa.db", StandInBot(time.time), time.time)
+        try:
+            async with running_channel(block, agent) as site:
+                desk.site = site
+                meta.accounts.webhook_url = desk.webhook_url
+                yield desk
+        finally:
+            agent.close()

@@ -37,35 +37,37 @@ async def look(given: Given, settings: Settings, *, now: float, only: str | None
     """Read the ledger, which is neither made nor upgraded by it; without one the settings alone tell."""
     without = _of_settings_alone(settings, only)
     if given.lacks("database_url"):
-        return without
+        return Known(lines=[], tokens=without)
     if (path := missing_file(settings.database_url)) is not None:
-        text = f"there is no ledger at {path} yet"
         remedy = (
             "it is made when rasa run starts; a path in database_url counts from the folder in which rasa "
             "run, and this command, are started"
         )
-        return _with(without, warning(CHECK, text, remedy))
+        return Known(lines=[warning(CHECK, f"there is no ledger at {path} yet", remedy)], tokens=without)
     try:
         database = Database(settings.database_url)
     except ImportError as error:
-        remedy = "pip install 'rasa-coexistence[postgresql]'"
-        return _with(
-            without, failure(CHECK, f"the ledger's database driver is missing ({error.name})", remedy)
-        )
+        text, remedy = f"{error.name} is not installed", "pip install 'rasa-coexistence[postgresql]'"
+        return Known(lines=[failure(CHECK, text, remedy)], tokens=without)
     try:
         return await database.read(_read, given, settings, Tokens(database, settings), now, only)
-    except LedgerUnavailable as error:
-        remedy = "start the database, or correct database_url: until then webhooks get 503"
-        return _with(without, failure(CHECK, f"the ledger cannot be reached: {_cause(error)}", remedy))
-    except condition.SchemaTooOld as error:
-        return _with(without, parted(CHECK, str(error), level=Level.WARNING))
-    except LedgerError as error:
-        return _with(without, parted(CHECK, str(error), level=Level.FAILURE))
-    except sa.exc.SQLAlchemyError as error:
-        remedy = "point database_url to a database of its own"
-        return _with(without, failure(CHECK, f"the ledger cannot be read: {_cause(error)}", remedy))
+    except (LedgerError, sa.exc.SQLAlchemyError) as error:
+        return Known(lines=[_unusable(error)], tokens=without)
     finally:
         await database.close()
+
+
+def _unusable(error: Exception) -> Line:
+    """Say why a ledger cannot be read."""
+    if isinstance(error, condition.SchemaTooOld):
+        return parted(CHECK, str(error), level=Level.WARNING)
+    if isinstance(error, LedgerUnavailable):
+        remedy = "start the database, or correct database_url: until then webhooks get 503"
+        return failure(CHECK, f"the ledger cannot be reached: {_cause(error)}", remedy)
+    if isinstance(error, LedgerError):
+        return parted(CHECK, str(error), level=Level.FAILURE)
+    text = f"the ledger cannot be read: {_cause(error)}"
+    return failure(CHECK, text, "point database_url to a database of its own")
 
 
 def _read(
@@ -83,21 +85,30 @@ def _read(
     }
     for number in served.values():
         lines += [*_number(connection, number, tokens, settings, now)]
-    named = dict.fromkeys([*served, *_of_settings_alone(settings, only).tokens])
+    lines += _last_sign_up(connection, served, only)
+    named = dict.fromkeys([*served, *_of_settings_alone(settings, only)])
     return Known(
         lines=lines, numbers=served, tokens={name: tokens.within(connection, name) for name in named}
     )
 
 
-def _of_settings_alone(settings: Settings, only: str | None) -> Known:
+def _of_settings_alone(settings: Settings, only: str | None) -> dict[str, str | None]:
+    """Return the token of the number that the settings name."""
     number = settings.phone_number_id or only
-    if number is None or only not in (None, number):
-        return Known(lines=[])
-    return Known(lines=[], tokens={number: settings.access_token})
+    return {number: settings.access_token} if number is not None and only in (None, number) else {}
 
 
-def _with(known: Known, line: Line) -> Known:
-    return Known(lines=[*known.lines, line], numbers=known.numbers, tokens=known.tokens)
+def _last_sign_up(connection: Any, served: dict[str, Number], only: str | None) -> list[Line]:
+    """Say why the last sign-up came to nothing, where no number that is served shows it."""
+    last = onboardings.latest(connection)
+    if last is None or last.trouble is None or last.phone_number_id in served or only is not None:
+        return []
+    if last.trouble == "superseded":
+        return []
+    said = sentence(last.trouble, last.details)
+    # Nobody mends this by trying again: the setting has to change first.
+    level = Level.FAILURE if last.trouble == "second_number" else Level.WARNING
+    return [parted("sign_up", f"the last sign-up came to nothing: {said}", level=level)]
 
 
 def _sender_id(problem: str | None, settings: Settings) -> Line:

@@ -16,6 +16,7 @@ from rasa_coexistence.settings import Settings
 
 OLDEST, TOO_NEW = (3, 6, 20), (3, 7)
 REDIS_SECONDS = 3.0
+FEW = 1000  # old messages: a chat of half a year can well have more
 TUNE = (
     "for chats of thousands of messages set history.tune_tracker_store: true in credentials.yml and restart "
     "rasa run: it adds an index"
@@ -63,12 +64,13 @@ def _tracker_store(endpoint: Any, settings: Settings | None) -> list[Line]:
         return [parted(check, str(error), level=Level.FAILURE)]
     if kind.is_sql:
         return [_sql(kind.name, endpoint, settings)]
+    history_is_cut = kind.cap is not None and kind.cap < FEW
     imports = settings is None or settings.history.enabled
     cap_is_ours = settings is None or settings.history.max_messages_per_conversation is None
     lines = []
     if imports and kind.warning is not None:
         lines.append(_advised(check, kind.name, kind.warning))
-    if imports and kind.cap_reason is not None and cap_is_ours:
+    if imports and kind.cap_reason is not None and history_is_cut and cap_is_ours:
         lines.append(_advised(check, kind.name, kind.cap_reason))
     unreachable = _unreachable(endpoint) if kind.name == "Redis" else None
     if unreachable is not None:

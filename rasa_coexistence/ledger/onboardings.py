@@ -128,6 +128,13 @@ def load(connection: Any, onboarding_id: str) -> Onboarding | None:
     )
 
 
+def latest(connection: Any) -> Onboarding | None:
+    """Return the onboarding that began last."""
+    statement = sa.select(onboardings.c.id).order_by(onboardings.c.began_at.desc()).limit(1)
+    found = connection.execute(statement).scalar()
+    return None if found is None else load(connection, found)
+
+
 def due(connection: Any, *, now: float) -> list[str]:
     """Return the onboardings that somebody should go on with."""
     statement = sa.select(onboardings.c.id).where(

@@ -42,7 +42,8 @@ class Configured(Struct, frozen=True, kw_only=True):
     name: str
     is_sql: bool
     warning: str | None  # where it loses history
-    cap_reason: str | None  # where it holds only so much
+    cap: int | None  # messages of history that it holds of a chat, where that is bounded
+    cap_reason: str | None
 
 
 def configured(endpoint: Mapping[str, Any] | None) -> Configured:
@@ -56,7 +57,11 @@ def configured(endpoint: Mapping[str, Any] | None) -> Configured:
     importer: Any = importer_class_for(own)
     if importer is other.OtherImporter:
         return Configured(
-            name=own.__name__, is_sql=False, warning=other.warning_about(own.__name__), cap_reason=None
+            name=own.__name__,
+            is_sql=False,
+            warning=other.warning_about(own.__name__),
+            cap=None,
+            cap_reason=None,
         )
     return _described(own.__name__, importer)
 
@@ -95,6 +100,7 @@ def _described(name: str, importer: type[HistoryImporter]) -> Configured:
         name=name,
         is_sql=importer is SQLImporter,
         warning=importer.warning,
+        cap=importer.default_cap,
         cap_reason=importer.cap_reason,
     )
 
