@@ -50,7 +50,7 @@ def settings_of(credentials: Path) -> Settings:
 @contextlib.asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator[Database]:
     """Open the ledger that the server uses; raise CommandFailed where there is none yet."""
-    _check_file(settings.database_url)
+    check_file(settings.database_url)
     database = Database(settings.database_url)
     await asyncio.to_thread(database.open)
     try:
@@ -59,7 +59,8 @@ async def open_ledger(settings: Settings) -> AsyncIterator[Database]:
         await database.close()
 
 
-def _check_file(url: str) -> None:
+def check_file(url: str) -> None:
+    """Raise CommandFailed where the ledger is a file that is not there yet."""
     if (path := missing_file(url)) is not None:
         raise CommandFailed(
             f"There is no ledger at {path}: it is made when rasa run starts. A path in database_url counts "

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +14,9 @@ import structlog
 import typer
 from sqlalchemy.util import deprecations
 
-from rasa_coexistence.cli.ground import screen
+from rasa_coexistence.cli.ground import check_file, screen
+from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.settings import Settings
 
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -29,6 +31,20 @@ def at_work(text: str, *, quietly: bool = False) -> Iterator[None]:
     """Show that something takes a moment."""
     with contextlib.nullcontext() if quietly else screen.status(text):
         yield
+
+
+@contextlib.asynccontextmanager
+async def read_ledger(settings: Settings) -> AsyncIterator[Database]:
+    """Open the ledger for reading: unlike ``open_ledger`` it does not bring the tables up to date.
+
+    Raise CommandFailed where there is none yet.
+    """
+    check_file(settings.database_url)
+    database = Database(settings.database_url)
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 def keep_quiet() -> None:
