@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -100,6 +102,16 @@ class RunningBot:
     async def sync_status(self, phone_number_id: str) -> Any:
         """Return what the sync route says."""
         return await self.get(f"/webhooks/whatsapp/api/sync/status?id={phone_number_id}")
+
+    async def command(self, *arguments: str) -> tuple[int, str]:
+        """Run rasa-coexistence in the bot's folder; return its exit code and what it printed."""
+        command = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "from rasa_coexistence.cli import main; main()", *arguments),
+            cwd=self.folder,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        said, _ = await command.communicate()
+        return command.returncode or 0, said.decode()
 
     async def _is_up(self) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -46,6 +47,20 @@ async def test_history_and_live_messages_make_one_truthful_conversation(
         assert (await bot.said(str(first.person.wa_id)))[-2][0] == "user"
         assert len(meta.sent_to()) == 2
         await answered_once(meta, bot)
+        await commands_agree(meta, bot)
+
+
+async def commands_agree(meta: Simulator, bot: RunningBot) -> None:
+    """The command line finds the running bot well, and asks Meta through it alone."""
+    code, said = await bot.command("doctor", "--json")
+    assert (code, json.loads(said)["failures"]) == (0, 0), said
+    code, said = await bot.command("status", "--json")
+    number = meta.number.phone_number_id
+    assert json.loads(said)["numbers"][0]["sync"] == await bot.sync_status(number)
+    code, said = await bot.command("sync", number, "--url", bot.url)
+    assert (code, "150 of 150 messages imported, 6 chats" in said) == (0, True), said
+    syncs = [call.body["sync_type"] for call in meta.calls if call.operation == "smb_app_data" and call.body]
+    assert syncs == ["smb_app_state_sync"], "the history had come already"
 
 
 async def answered_once(meta: Simulator, bot: RunningBot) -> None:

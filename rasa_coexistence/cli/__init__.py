@@ -12,11 +12,15 @@ from rasa_coexistence.cli.doctor import doctor
 from rasa_coexistence.cli.export import export
 from rasa_coexistence.cli.output import keep_quiet
 from rasa_coexistence.cli.simulate import simulate
+from rasa_coexistence.cli.status import status
+from rasa_coexistence.cli.sync import sync
 
 app = typer.Typer(help="WhatsApp Business coexistence for Rasa.", no_args_is_help=True, add_completion=False)
 app.command()(simulate)
 app.command()(doctor)
 app.command()(export)
+app.command()(status)
+app.command()(sync)
 
 
 def main() -> None:
