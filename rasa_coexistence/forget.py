@@ -16,10 +16,9 @@ from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.ledger.forgetting import Customer
 from rasa_coexistence.ledger.jobs import Job
 from rasa_coexistence.rasa_bridge import RasaBridge
+from rasa_coexistence.sqlite_wiping import wipe
 
 log = structlog.get_logger(__name__)
-
-KIND = "forget"  # of a job, under the lease of the customer's conversation
 
 
 class Forget:
@@ -45,7 +44,8 @@ class Forget:
         await self._forget_trackers(customer)
         aside = await self._database.read(forgetting.named_aside, customer)
         count = await self._database.write(self._delete, job, lease, customer, aside)
-        await asyncio.to_thread(forgetting.empty_log, self._database.engine)
+        if not await asyncio.to_thread(wipe, self._database.engine):
+            log.warning("forget.still_legible", remedy="others read or wrote the ledger's file for too long")
         log.info("customer.forgotten", conversation=lease.conversation_id, messages=count)
         raise LeaseLost("the customer was forgotten")
 

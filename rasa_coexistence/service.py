@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from rasa_coexistence import forget, identity, takeover, takeover_jobs
+from rasa_coexistence import forget, identity, takeover
 from rasa_coexistence.errors import CoexistenceError, LedgerUnavailable
 from rasa_coexistence.from_whatsapp import Scan, scan
 from rasa_coexistence.graph.client import GraphClient
@@ -20,6 +20,7 @@ from rasa_coexistence.jobs import JobRunner
 from rasa_coexistence.ledger import inbox
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.ledger.filing import FilingRules
+from rasa_coexistence.ledger.jobs import FORGET
 from rasa_coexistence.media import MediaFiles
 from rasa_coexistence.notify import Notifier
 from rasa_coexistence.onboarding.adopting import check_in
@@ -57,7 +58,7 @@ class Service:
         self.media = MediaFiles(self.database, self.graph, self.tokens.of)
         self._presence = Presence(self.database, self.graph, self.tokens.of, settings.replies, clock=clock)
         self.jobs = JobRunner(self.database, clock)
-        self.jobs.register_leased(forget.KIND, forget.Forget(self.database, self.bridge, clock=clock).forget)
+        self.jobs.register_leased(FORGET, forget.Forget(self.database, self.bridge, clock=clock).forget)
         self._notifier = Notifier(self.database, settings.takeover.notify_url, clock=clock)
         self._reader = Reader(self.database, filing_rules(settings), clock)
         history = HistoryImport(self.database, self.bridge, self._reader, settings, clock)
@@ -92,7 +93,6 @@ class Service:
             imports_history=settings.history.enabled,
             clock=clock,
             others={
-                "jobs": self.jobs.step,
                 "notices": self._notifier.step,
                 "watch": watch.step,
                 "tracker store": StoreCheck(self.bridge, settings).step,
@@ -100,7 +100,6 @@ class Service:
             },
         )
         self.is_stopping = asyncio.Event()  # ends the streams of those who follow a sync
-        takeover_jobs.register(self.jobs, self.database, clock=clock, on_news=self.wake)
         self._opening: asyncio.Task[None] | None = None
         self._is_open = False
         self._big_bodies = asyncio.Lock()  # each keeps everybody waiting a little: one at a time

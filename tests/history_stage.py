@@ -17,7 +17,6 @@ from rasa.shared.core.events import ActionExecuted, Event, UserUttered
 
 from rasa_coexistence.errors import LeaseLost
 from rasa_coexistence.events import JSON
-from rasa_coexistence.forget import KIND
 from rasa_coexistence.ledger import jobs, queues, syncs
 from rasa_coexistence.service import Service
 from rasa_coexistence.settings import Settings
@@ -189,7 +188,9 @@ class Stage:
 
     async def forget(self, conversation_id: int) -> str:
         """Ask for a customer to be forgotten, do it, and return what the job says of itself."""
-        job = await self.database.write(jobs.file, KIND, now=self.clock(), conversation_id=conversation_id)
+        job = await self.database.write(
+            jobs.file, jobs.FORGET, now=self.clock(), conversation_id=conversation_id
+        )
         await self.settle()
         done = await self.database.read(jobs.get, job)
         return f"{done.state}: {done.outcome}"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +18,7 @@ from rasa_coexistence.ledger.columns import metadata
 from rasa_coexistence.ledger.schema import aliases, contacts, conversations, messages, set_aside
 from rasa_coexistence.ledger.schema import inbox as bodies
 from rasa_coexistence.ledger.schema_history import parses, published
+from rasa_coexistence.sqlite_wiping import overwriting
 
 _DIGITS = re.compile(r"\d{7,20}")
 _WAMID = re.compile(r"wamid\.([A-Za-z0-9+/_-]{16,})")
@@ -39,8 +39,13 @@ class Customer(Struct, frozen=True, kw_only=True):
 
     @property
     def other_ids(self) -> frozenset[str]:
-        """What else they go by."""
-        return frozenset(_value(alias) for alias in self.aliases if not alias.startswith("phone:"))
+        """What else is theirs alone: BSUIDs."""
+        return frozenset(_value(alias) for alias in self.aliases if alias.startswith(("user:", "parent:")))
+
+    @property
+    def usernames(self) -> frozenset[str]:
+        """What they call themselves, in lower case."""
+        return frozenset(_value(alias) for alias in self.aliases if alias.startswith("username:"))
 
 
 def customer_of(connection: Any, conversation_id: int) -> Customer | None:
@@ -64,22 +69,43 @@ def customer_of(connection: Any, conversation_id: int) -> Customer | None:
     )
 
 
+def somebody(known_as: Sequence[str]) -> Customer:
+    """Return a person with whom there is no conversation."""
+    return Customer(phone_number_id="", conversation_ids=[], sender_ids=[], aliases=list(known_as))
+
+
 def named_aside(connection: Any, customer: Customer) -> list[int]:
     """Return the ids of what was set aside and names the customer."""
-    rows = connection.execute(sa.select(set_aside.c.id, set_aside.c.raw))
-    return [row.id for row in rows if names(row.raw, customer)]
+    rows = connection.execute(sa.select(set_aside.c.id, set_aside.c.raw, set_aside.c.webhook))
+    return [row.id for row in rows if names(row.raw, customer) or names(row.webhook or "", customer)]
 
 
 def names(text: str, customer: Customer) -> bool:
-    """Tell whether a text has a customer's phone, however it is spelt, or another of their ids."""
-    if any(id_ in text for id_ in customer.other_ids):
+    """Tell whether a text has a customer's phone, however it is spelt, or another of their ids.
+
+    A username counts only where it stands alone: it can be a word that anybody writes.
+    """
+    wamids = [_readable(wamid) for wamid in _WAMID.findall(text)]
+    if any(_stands_in(id_, text) or any(id_ in wamid for wamid in wamids) for id_ in customer.other_ids):
         return True
-    readable = [text, *(_readable(wamid) for wamid in _WAMID.findall(text))]
+    if any(f'"{at}{name}"' in text.casefold() for name in customer.usernames for at in ("", "@")):
+        return True
     return any(
         identity.canonical_phone(digits) in customer.phones
-        for part in readable
+        for part in (text, *wamids)
         for digits in _DIGITS.findall(part)
     )
+
+
+def _stands_in(id_: str, text: str) -> bool:
+    """Tell whether a text has an id, and not only a longer one that begins or ends like it."""
+    place = text.find(id_)
+    while place >= 0:
+        around = text[max(place - 1, 0) : place], text[place + len(id_) : place + len(id_) + 1]
+        if not any(character.isalnum() for character in around):
+            return True
+        place = text.find(id_, place + 1)
+    return False
 
 
 def is_still_read(connection: Any, customer: Customer) -> str | None:
@@ -103,10 +129,27 @@ def delete(
     reason = is_still_read(connection, customer) or _is_worked_on(connection, lease, customer, now)
     if reason is not None:
         raise Postponed(reason, retry_in_seconds=1.0)
-    with _overwriting(connection):
+    with overwriting(connection):
         count = _delete(connection, customer.conversation_ids, job_id)
         delete_names(connection, customer.aliases, aside, phone_number_id=customer.phone_number_id)
     return count
+
+
+def traces(connection: Any, person: Customer) -> tuple[int, list[int]]:
+    """Return how often address books have a person, and the ids of what was set aside of them."""
+    known = sa.select(sa.func.count()).where(contacts.c.alias.in_(person.aliases))
+    return int(connection.execute(known).scalar() or 0), named_aside(connection, person)
+
+
+def delete_traces(connection: Any, person: Customer) -> None:
+    """Delete what stands of a person outside of conversations; raise Postponed while more is to come."""
+    dialects.serialize(connection, dialects.MANY)
+    reason = is_still_read(connection, person)
+    if reason is not None:
+        raise Postponed(reason, retry_in_seconds=1.0)
+    with overwriting(connection):
+        aside = named_aside(connection, person)
+        delete_names(connection, person.aliases, aside, phone_number_id=None)
 
 
 def _delete(connection: Any, ids: Sequence[int], job_id: int) -> int:
@@ -120,24 +163,6 @@ def _delete(connection: Any, ids: Sequence[int], job_id: int) -> int:
             connection.execute(table.delete().where(table.c.conversation_id.in_(ids), *others))
     connection.execute(conversations.delete().where(conversations.c.id.in_(ids)))
     return int(count)
-
-
-def empty_log(engine: Any) -> None:
-    """Have SQLite move its write-ahead log into the file: the log still holds what was deleted."""
-    if engine.dialect.name == "sqlite":
-        with contextlib.closing(engine.raw_connection()) as connection:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-@contextlib.contextmanager
-def _overwriting(connection: Any) -> Iterator[None]:
-    """Have SQLite overwrite what is deleted: else it stays legible in the file."""
-    is_sqlite = connection.dialect.name == "sqlite"
-    if is_sqlite:
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
-    yield
-    if is_sqlite:
-        connection.exec_driver_sql("PRAGMA secure_delete = OFF")
 
 
 def delete_names(

@@ -16,6 +16,8 @@ from rasa_coexistence.ledger.queues import TALK, wake
 from rasa_coexistence.ledger.schema_jobs import jobs
 
 WAITING, DONE, FAILED = "waiting", "done", "failed"
+KEEP_SECONDS = 7 * 86400.0  # of a job that has ended
+FORGET = "forget"  # kind of the job that deletes a customer, under the lease of their conversation
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -52,6 +54,7 @@ def file(
         "not_before": not_before,
         "created_at": now,
     }
+    _forget_old(connection, before=now - KEEP_SECONDS)
     job_id = dialects.insert_returning_id(connection, jobs, values)
     if conversation_id is not None:
         wake(connection, TALK, [conversation_id], at=max(now, not_before))
@@ -78,22 +81,6 @@ def next_look(connection: Any, conversation_id: int, kinds: Iterable[str]) -> fl
     return found
 
 
-def are_due(connection: Any, kinds: Iterable[str], *, now: float) -> bool:
-    """Tell whether a job of these kinds waits to be tried."""
-    due = sa.and_(jobs.c.state == WAITING, jobs.c.not_before <= now, jobs.c.kind.in_(list(kinds)))
-    return connection.execute(sa.select(jobs.c.id).where(due).limit(1)).first() is not None
-
-
-def claim(connection: Any, kinds: Iterable[str], *, now: float, lease_seconds: float) -> Job | None:
-    """Take the oldest job that is due; if we die, it is due again after the lease."""
-    due = sa.and_(jobs.c.state == WAITING, jobs.c.not_before <= now, jobs.c.kind.in_(list(kinds)))
-    statement = sa.select(jobs).where(due).order_by(jobs.c.id).limit(1)
-    row = connection.execute(dialects.for_update(statement, skip_locked=True)).first()
-    if row is not None:
-        again(connection, row.id, not_before=now + lease_seconds, attempts=row.attempts + 1)
-    return None if row is None else _job(row)
-
-
 def again(connection: Any, job_id: int, *, not_before: float, attempts: int | None = None) -> None:
     """Do not try a job before a time; ``attempts`` counts a try."""
     values: JSON = {"not_before": not_before} | ({} if attempts is None else {"attempts": attempts})
@@ -106,7 +93,7 @@ def end(connection: Any, job_id: int, *, state: str, outcome: str, now: float) -
     connection.execute(jobs.update().where(jobs.c.id == job_id, jobs.c.state == WAITING).values(**values))
 
 
-def forget_old(connection: Any, *, before: float) -> None:
+def _forget_old(connection: Any, *, before: float) -> None:
     """Delete jobs that were done and of which nobody asks any more."""
     connection.execute(jobs.delete().where(jobs.c.state != WAITING, jobs.c.ended_at < before))
 

@@ -55,6 +55,7 @@ set_aside = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("raw", sa.Text, nullable=False),  # JSON
+    sa.Column("webhook", sa.Text),  # a body with nothing else in it; NULL: there is nothing to read again
     sa.Column("received_at", Time, nullable=False),
     sa.Column("digest", sa.String(64), nullable=False, unique=True),  # a redelivery is kept once
 )

@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
+import structlog
 
 from rasa_coexistence.events import JSON
+from rasa_coexistence.sqlite_wiping import overwriting, wipe
 from rasa_coexistence.to_rasa import is_history
 from rasa_coexistence.tracker_stores import sql_dialects
 from rasa_coexistence.tracker_stores.contract import (
@@ -25,10 +27,13 @@ from rasa_coexistence.tracker_stores.contract import (
     until_undisturbed,
 )
 
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 Stored = tuple[int, str]  # id, data
 Fingerprint = tuple[int, int]  # number of rows, largest id
 NO_ROWS: Fingerprint = (0, 0)
+REWRITE_BELOW_BYTES = 64 * 1024 * 1024  # of an SQLite file: it takes less than a second
 COLUMNS = ("sender_id", "type_name", "timestamp", "intent_name", "action_name", "data")
 
 
@@ -138,9 +143,14 @@ class SQLImporter(HistoryImporter):
             raise _Disturbed
 
     def _forget(self, sender_ids: Sequence[str]) -> None:
-        with self._engine.begin() as connection:
+        with self._engine.begin() as connection, overwriting(connection):
             for some in sql_dialects.in_slices(sender_ids):
                 connection.execute(self._events.delete().where(self._events.c.sender_id.in_(some)))
+        if isinstance(self._engine.pool, sa.pool.SingletonThreadPool):
+            return  # nothing is on disk
+        # History that was written anew stood in other places before.
+        if not wipe(self._engine, rewrite_below_bytes=REWRITE_BELOW_BYTES):
+            log.warning("forget.still_legible", remedy="others used the tracker store for too long")
 
 
 def _plan(stored: Sequence[Stored], history: History) -> _Change | None:
