@@ -13,7 +13,7 @@ import structlog
 
 from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.faults import fault
-from rasa_coexistence.ledger import dialects, inbox, numbers
+from rasa_coexistence.ledger import aside, dialects, inbox, numbers
 from rasa_coexistence.ledger.database import Database, Urgency, is_too_much
 from rasa_coexistence.ledger.filing import FilingRules, NumberNews, Place, UnknownNumber
 from rasa_coexistence.ledger.filing_threads import file_old_chats
@@ -62,6 +62,21 @@ class Reader:
             steps = await asyncio.to_thread(_steps_about, body.body, wanted)
             for part in _parts(Steps(steps)):
                 await self._database.write(self._file_part, part, body.received_at)
+
+    async def read_again(self, aside_id: int) -> bool:
+        """Read something that was set aside; return False, and keep it, when it still cannot be acted on."""
+        return await self._database.write(self._read_again, aside_id, shares_commit=False)
+
+    def _read_again(self, connection: Any, aside_id: int) -> bool:
+        dialects.serialize(connection, dialects.MANY)
+        item = aside.take_up(connection, aside_id, now=self._clock())
+        if not isinstance(item, aside.Item):
+            return item
+        news = NumberNews()
+        for part in _parts(Steps(_steps((item.webhook or "").encode()))):
+            self._file_all(connection, part, item.received_at, news)
+        news.write(connection, self._rules, self._clock())
+        return aside.put_back(connection, item)
 
     def _read_live(self, connection: Any) -> bool:
         bodies = inbox.oldest(connection, inbox.LIVE, now=self._clock(), limit=LIVE_BODIES)
@@ -158,7 +173,12 @@ def _file(place: Place, step: Step) -> None:
     else:
         return
     inbox.keep_aside(
-        place.connection, reason=reason, path=step.path, raw=step.raw(), received_at=place.received_at
+        place.connection,
+        reason=reason,
+        path=step.path,
+        raw=step.raw(),
+        received_at=place.received_at,
+        webhook=step.webhook(),
     )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from rasa_coexistence import events, identity
-from rasa_coexistence.from_whatsapp import reading_webhook
+from rasa_coexistence.errors import BadRequest
+from rasa_coexistence.from_whatsapp import again, reading_webhook
+from rasa_coexistence.from_whatsapp.loose import decode
 from rasa_coexistence.ledger import (
     address_book,
     filing,
@@ -38,7 +40,6 @@ FILE_EACH: dict[type, Callable[[Place, Any], None]] = {
     events.AccountFault: filing_rest.file_fault,
     events.HistoryMedia: filing_history.file_media,
     events.HistoryDeclined: filing_history.file_declined,
-    events.Unreadable: filing_rest.file_unreadable,
 }
 
 
@@ -48,6 +49,7 @@ class Step(Struct, frozen=True, kw_only=True):
     file: Callable[[Place], object]
     path: str
     raw: Callable[[], Any]  # what to set aside when it cannot be filed
+    webhook: Callable[[], Any]  # a body by which that can be read again
     weight: int  # how many messages, or what takes as long
     aliases: frozenset[str] = frozenset()  # whose thread it is
     old_chat: OldChat | None = None  # steps with one can be filed together
@@ -96,21 +98,37 @@ class Steps:
 
 def steps_of(body: bytes) -> Iterator[Step]:
     """Cut a body into steps, in order; history threads into parts of bounded size."""
+    excerpt = _excerpts(body)
     for index, (kind, run) in enumerate(itertools.groupby(reading_webhook(body), key=type)):
         path = f"part {index + 1} of the webhook"
         if kind is events.HistoryChunk:
             for chunk in run:
-                yield from _chunk_steps(cast(events.HistoryChunk, chunk), path)
+                yield from _chunk_steps(cast(events.HistoryChunk, chunk), path, excerpt)
         elif kind is events.ContactChange:
             yield from _contact_steps([*run], path)
+        elif kind is events.Unreadable:
+            yield from (_unreadable_step(cast(events.Unreadable, event), excerpt) for event in run)
         else:
             yield from (_event_step(FILE_EACH[kind], event, path) for event in run)
 
 
 def unreadable_body(body: bytes, reason: str) -> Step:
     """Return the one step that keeps a whole body aside."""
-    event = events.Unreadable(reason=reason, path="", raw=body.decode("utf-8", "replace"))
-    return _event_step(filing_rest.file_unreadable, event, "the whole webhook")
+    text = body.decode("utf-8", "replace")
+    return _unreadable_step(events.Unreadable(reason=reason, path="", raw=text), lambda _path: text)
+
+
+def _excerpts(body: bytes) -> Callable[[str], Any]:
+    """Return what makes a webhook of what stands at a path; the body is only read again for that."""
+
+    @lru_cache(maxsize=1)
+    def whole() -> Any:
+        try:
+            return decode(body)
+        except BadRequest:
+            return body.decode("utf-8", "replace")
+
+    return lambda path: again.excerpt(whole(), path)
 
 
 def _bound(file: Callable[..., object], *arguments: Any) -> Callable[[Place], object]:
@@ -118,57 +136,60 @@ def _bound(file: Callable[..., object], *arguments: Any) -> Callable[[Place], ob
 
 
 def _event_step(file: Callable[[Place, Any], None], event: Any, path: str) -> Step:
-    return Step(file=_bound(file, event), path=path, raw=partial(getattr, event, "raw", event), weight=1)
+    return Step(
+        file=_bound(file, event),
+        path=path,
+        raw=partial(getattr, event, "raw", event),
+        webhook=partial(again.webhook_of, event),
+        weight=1,
+    )
+
+
+def _unreadable_step(event: events.Unreadable, excerpt: Callable[[str], Any]) -> Step:
+    return Step(
+        file=_bound(filing_rest.file_unreadable, event, excerpt),
+        path=event.path,
+        raw=partial(getattr, event, "raw"),
+        webhook=partial(excerpt, event.path),
+        weight=1,
+    )
 
 
 def _contact_steps(changes: Sequence[Any], path: str) -> Iterator[Step]:
     for start in range(0, len(changes), CONTACTS):
         part = changes[start : start + CONTACTS]
         file = _bound(filing_rest.file_contacts, address_book.pages(part))
-        yield Step(file=file, path=path, raw=partial(list, part), weight=CONTACTS_WEIGHT)
+        webhook = partial(again.webhook_of_contacts, part)
+        yield Step(file=file, path=path, raw=partial(list, part), webhook=webhook, weight=CONTACTS_WEIGHT)
 
 
-def _chunk_steps(chunk: events.HistoryChunk, path: str) -> Iterator[Step]:
+def _chunk_steps(chunk: events.HistoryChunk, path: str, excerpt: Callable[[str], Any]) -> Iterator[Step]:
     about = replace(chunk, threads=[])
     for thread in chunk.threads:
-        aliases = frozenset(identity.aliases(thread.contact))
-        for start in range(0, len(thread.messages), THREAD_PART):
-            part = thread.messages[start : start + THREAD_PART]
-            chat = old_chat(chunk.number, thread.contact, part)
-            yield Step(
-                file=_bound(file_old_chats, [chat]),
-                path=path,
-                raw=partial(_as_webhook, about, thread.contact, part),
-                weight=len(part),
-                aliases=aliases,
-                old_chat=chat,
-            )
+        yield from _thread_steps(about, thread, path)
         if thread.unreadable:
-            file = _bound(filing_history.set_aside_messages, thread.unreadable)
-            yield Step(file=file, path=path, raw=dict, weight=len(thread.unreadable))
+            file = _bound(filing_history.set_aside_messages, thread.unreadable, excerpt)
+            weight = len(thread.unreadable)
+            yield Step(file=file, path=path, raw=dict, webhook=lambda: None, weight=weight)
     if not chunk.goes_on:
         messages = chunk.earlier + sum(len(thread.messages) for thread in chunk.threads)
         file = _bound(filing_history.file_chunk_end, about, messages)
-        yield Step(file=file, path=path, raw=dict, weight=1)
+        webhook = partial(again.webhook_of_chunk, about)
+        yield Step(file=file, path=path, raw=webhook, webhook=webhook, weight=1)
 
 
-def _as_webhook(
-    chunk: events.HistoryChunk, contact: events.ContactIds, part: Sequence[events.HistoryMessage]
-) -> Any:
-    """Return a part of a thread as a body that can be read again."""
-    who = {"wa_id": contact.wa_id, "user_id": contact.user_id, "username": contact.username}
-    place = {"phase": chunk.phase, "chunk_order": chunk.chunk_order, "progress": chunk.progress}
-    one = {
-        "id": contact.wa_id,
-        "context": {key: value for key, value in who.items() if value},
-        "messages": [message.raw for message in part],
-    }
-    number = {
-        "phone_number_id": chunk.number.phone_number_id,
-        "display_phone_number": chunk.number.display_phone_number,
-    }
-    return {
-        "messaging_product": "whatsapp",
-        "metadata": {key: value for key, value in number.items() if value},
-        "history": [{"metadata": place, "threads": [one]}],
-    }
+def _thread_steps(about: events.HistoryChunk, thread: events.HistoryThread, path: str) -> Iterator[Step]:
+    aliases = frozenset(identity.aliases(thread.contact))
+    for start in range(0, len(thread.messages), THREAD_PART):
+        part = thread.messages[start : start + THREAD_PART]
+        chat = old_chat(about.number, thread.contact, part)
+        webhook = partial(again.webhook_of_chunk, about, thread.contact, part)
+        yield Step(
+            file=_bound(file_old_chats, [chat]),
+            path=path,
+            raw=webhook,
+            webhook=webhook,
+            weight=len(part),
+            aliases=aliases,
+            old_chat=chat,
+        )

@@ -69,7 +69,7 @@ def test_what_is_not_asked_for_is_not_read() -> None:
 
 
 def a_step(weight: int) -> Step:
-    return Step(file=str, path="", raw=dict, weight=weight)
+    return Step(file=str, path="", raw=dict, webhook=dict, weight=weight)
 
 
 @given(st.lists(st.integers(1, 9)), st.integers(1, 20), st.integers(0, 40), st.lists(st.booleans()))

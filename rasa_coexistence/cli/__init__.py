@@ -12,6 +12,7 @@ from rasa_coexistence.cli.doctor import doctor
 from rasa_coexistence.cli.export import export
 from rasa_coexistence.cli.forget import forget
 from rasa_coexistence.cli.output import keep_quiet
+from rasa_coexistence.cli.replay import replay
 from rasa_coexistence.cli.simulate import simulate
 from rasa_coexistence.cli.status import status
 from rasa_coexistence.cli.sync import sync

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from rasa_coexistence.account_news import News, news_of
 from rasa_coexistence.events import AccountChange
+from rasa_coexistence.from_whatsapp.again import webhook_of
 from rasa_coexistence.identity import phones_match
 from rasa_coexistence.ledger import inbox, notices
 from rasa_coexistence.ledger import numbers as number_rows
@@ -30,6 +31,7 @@ def file_account_change(place: Place, event: AccountChange) -> None:
             path="account_update",
             raw=event.raw,
             received_at=place.received_at,
+            webhook=webhook_of(event),
         )
         return
     news = news_of(event)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from rasa_coexistence import sync_troubles
-from rasa_coexistence.events import HistoryChunk, HistoryDeclined, HistoryMedia
-from rasa_coexistence.ledger import completion, history_rows, inbox, message_rows, syncs
+from rasa_coexistence.events import HistoryChunk, HistoryDeclined, HistoryMedia, Unreadable
+from rasa_coexistence.ledger import completion, history_rows, message_rows, syncs
 from rasa_coexistence.ledger.filing import Place, business_number, conversation_of
+from rasa_coexistence.ledger.filing_rest import file_unreadable
 from rasa_coexistence.ledger.filing_threads import Arrival, take_in, wake_import
 
 
@@ -53,13 +54,7 @@ def file_declined(place: Place, event: HistoryDeclined) -> None:
     syncs.declined(place.connection, number, code=event.code, sentence=sentence)
 
 
-def set_aside_messages(place: Place, unreadable: Sequence[Any]) -> None:
+def set_aside_messages(place: Place, unreadable: Sequence[Unreadable], webhook: Callable[[str], Any]) -> None:
     """Keep the messages of a thread that could not be read."""
     for item in unreadable:
-        inbox.keep_aside(
-            place.connection,
-            reason=item.reason,
-            path=item.path,
-            raw=item.raw,
-            received_at=place.received_at,
-        )
+        file_unreadable(place, item, webhook)

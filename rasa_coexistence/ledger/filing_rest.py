@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -83,8 +83,13 @@ def file_fault(place: Place, event: AccountFault) -> None:
     )
 
 
-def file_unreadable(place: Place, event: Unreadable) -> None:
-    """Keep what could not be read."""
+def file_unreadable(place: Place, event: Unreadable, webhook: Callable[[str], Any]) -> None:
+    """Keep what could not be read; ``webhook`` gives a body with what stands at a path."""
     inbox.keep_aside(
-        place.connection, reason=event.reason, path=event.path, raw=event.raw, received_at=place.received_at
+        place.connection,
+        reason=event.reason,
+        path=event.path,
+        raw=event.raw,
+        received_at=place.received_at,
+        webhook=webhook(event.path),
     )

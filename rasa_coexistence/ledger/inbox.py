@@ -99,15 +99,23 @@ def has_threads(connection: Any) -> bool:
     return connection.execute(sa.select(inbox_threads.c.inbox_id).limit(1)).first() is not None
 
 
-def keep_aside(connection: Any, *, reason: str, path: str, raw: Any, received_at: float) -> None:
-    """Keep something that could not be read or acted on, once however often it comes."""
+def keep_aside(
+    connection: Any, *, reason: str, path: str, raw: Any, received_at: float, webhook: Any = None
+) -> None:
+    """Keep something that could not be read or acted on, once however often it comes.
+
+    ``webhook`` is a body, as JSON or as text, by which it can be read again.
+    """
     encoded = msgspec.json.encode(raw)
+    body = webhook.encode("utf-8", "replace") if isinstance(webhook, str) else msgspec.json.encode(webhook)
+    told = encoded if webhook is None else body
     values = {
         "reason": reason,
         "path": path,
         "raw": plain(encoded.decode()),
+        "webhook": None if webhook is None else plain(body.decode()),
         "received_at": received_at,
-        "digest": hashlib.sha256(reason.encode("utf-8", "replace") + b"\0" + encoded).hexdigest(),
+        "digest": hashlib.sha256(reason.encode("utf-8", "replace") + b"\0" + told).hexdigest(),
     }
     connection.execute(dialects.insert(connection, set_aside).values(**values).on_conflict_do_nothing())
 
