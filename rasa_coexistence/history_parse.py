@@ -67,7 +67,7 @@ class HistoryParse:
         conversation_id = self._conversation_id
         if conversation_id is None:
             return False
-        few = self._unread[-AT_ONCE:]
+        few = self._unread[: -AT_ONCE - 1 : -1]
         read = [(message, await self._parse(message)) for message in few]
         await self._database.write(parse_rows.write, read, urgency=Urgency.BULK)
         del self._unread[-AT_ONCE:]
