@@ -1,8 +1,8 @@
 """A process that takes webhooks of old chat, imports them, and may be dead at any moment.
 
-Run as a script it is a nursery: it loads Rasa once, and each line of its standard input is a life, lived in a
-fork. A life tells on standard output what Meta would know of it, ``accepted <number of the body>``; in the end
-the nursery tells ``ended <how>``.
+Run as a script it is a nursery: it loads Rasa once, and each line of its standard input is a life, lived in
+a fork. A life tells on standard output what Meta would know of it, ``accepted <number of the body>``; in the
+end the nursery tells ``ended <how>``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rasa_coexistence.ledger import syncs
 from rasa_coexistence.service import Service
 from rasa_coexistence.settings import Settings
 
-DOMAIN = Domain.from_dict({"session_config": {"session_expiration_time": 60}})
+DOMAIN = Domain.from_dict({"session_config": {"session_expiration_time": 24 * 60}})
 PATIENCE_SECONDS = 120.0
 _ANSWERS = os.dup(1)
 
@@ -64,7 +64,8 @@ def _live(life: Life) -> int:
             threading.Thread(target=_die, args=[life.dies_seconds_later]).start()
 
     sa.event.listen(sa.engine.Engine, "before_cursor_execute", count)
-    asyncio.run(_take_and_import(life))
+    bodies = [(number, Path(path).read_bytes()) for number, path in life.bodies]
+    asyncio.run(_take_and_import(life, bodies))
     _say(f"statements {next(statements)}")
     return 0
 
@@ -74,7 +75,7 @@ def _die(seconds: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def _take_and_import(life: Life) -> None:
+async def _take_and_import(life: Life, bodies: list[tuple[int, bytes]]) -> None:
     agent = SimpleNamespace(
         tracker_store=SQLTrackerStore(DOMAIN, host=life.tracker_url),
         lock_store=InMemoryLockStore(),
@@ -84,8 +85,8 @@ async def _take_and_import(life: Life) -> None:
     settings = Settings.from_credentials(life.credentials)
     service = Service(settings, lambda: agent, lambda: time.time() + life.later)
     await service.start()
-    for number, path in life.bodies:
-        await service.accept(Path(path).read_bytes())
+    for number, body in bodies:
+        await service.accept(body)
         _say(f"accepted {number}")
     end = time.monotonic() + PATIENCE_SECONDS
     while not await _is_done(service, life):
@@ -97,8 +98,9 @@ async def _take_and_import(life: Life) -> None:
 
 async def _is_done(service: Service, life: Life) -> bool:
     status = await service.database.read(syncs.status, life.phone_number_id)
-    done = status is not None and status["sync_status"] == "completed"
-    return done and status["history"]["messages_imported"] == life.messages
+    if status is None or status["sync_status"] != "completed":
+        return False
+    return bool(status["history"]["messages_imported"] == life.messages)
 
 
 def _say(line: str) -> None:
