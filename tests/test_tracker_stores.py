@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mongomock
 import pytest
+import redis
 from chat import ANA, BEN, CHAT, HOUR, LIVE, NOON, events_of, imported, message
 from rasa.shared.core.trackers import DialogueStateTracker
-from stores import ALL_KINDS, Shelf, history, open_store
+from stores import ALL_KINDS, PlainStore, Shelf, history, open_store
 
 from rasa_coexistence.events import JSON
 from rasa_coexistence.records import StoredMessage
 from rasa_coexistence.to_rasa import is_history
-from rasa_coexistence.tracker_stores import History
+from rasa_coexistence.tracker_stores import History, sql_dialects
 
 
 @pytest.fixture(params=ALL_KINDS)
@@ -161,6 +164,61 @@ async def test_many_conversations_in_one_call(shelf: Shelf) -> None:
         expected = events_of(*(CHAT if sender != senders[1] else CHAT[:2])) + live.get(sender, [])
         assert await shelf.full(sender) == expected
     assert await shelf.full(ANA) == []
+
+
+class _Kept(dict[str, Any]):
+    """What a store in memory holds, so that writing to it can be made to fail."""
+
+
+def _write_of(shelf: Shelf) -> tuple[Any, str]:
+    """Return what puts a conversation, or all of a call, into a store: its holder and its name."""
+    if shelf.kind == "memory":
+        shelf.inner.store = _Kept(shelf.inner.store)
+    places: dict[str, tuple[Any, str]] = {
+        "sqlite": (sql_dialects, "bulk_insert"),
+        "postgresql": (sql_dialects, "bulk_insert"),
+        "redis": (redis.client.Pipeline, "execute"),
+        "mongo": (mongomock.Collection, "update_one"),
+        "dynamo": (getattr(shelf.importer, "_client", None), "put_item"),
+        "memory": (_Kept, "__setitem__"),
+        "custom": (PlainStore, "save"),
+    }
+    return places[shelf.kind]
+
+
+@pytest.mark.parametrize("died", ["before", "after"])
+@pytest.mark.parametrize("writes", [1, 2])
+async def test_an_import_that_dies_in_the_middle_leaves_the_old_or_the_new(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, died: str, writes: int
+) -> None:
+    """Each conversation has the one history or the other, and its live events; then it is done again."""
+    senders = [ANA, BEN, "5215550000002"]
+    live = {sender: await shelf.turn(sender, LIVE, new_session=True) for sender in senders[:2]}
+    await shelf.importer.replace_history([imported(sender, CHAT[2:4]) for sender in senders])
+    holder, name = _write_of(shelf)
+    write, left = getattr(holder, name), [writes]
+
+    def dying(*args: Any, **others: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0 and died == "before":
+            raise KeyError("power is gone")
+        answer = write(*args, **others)
+        if left[0] == 0:
+            raise KeyError("power is gone")
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holder, name, dying)
+        is_one_write = shelf.kind in ("sqlite", "postgresql") and writes == 2
+        with contextlib.nullcontext() if is_one_write else pytest.raises(KeyError):
+            await shelf.importer.replace_history([imported(sender, CHAT) for sender in senders])
+    found = [await shelf.full(sender) for sender in senders]
+    for sender, events in zip(senders, found, strict=True):
+        told = live.get(sender, [])
+        assert events in (events_of(*CHAT[2:4]) + told, events_of(*CHAT) + told)
+    await shelf.importer.replace_history([imported(sender, CHAT) for sender in senders])
+    for sender in senders:
+        assert await shelf.full(sender) == events_of(*CHAT) + live.get(sender, [])
 
 
 async def test_forget_leaves_nothing_of_one_and_all_of_others(shelf: Shelf) -> None:
