@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from history_stage import Stage, open_stage
@@ -11,8 +13,9 @@ from ledgers import ANA, DAY, NOW, NUMBER, echo, history, live
 from old_chats import ANA_ID, WHEN, chunk, counted, old, text, told
 from stores import open_store
 
+from rasa_coexistence import takeover
 from rasa_coexistence.identity import make_wamid
-from rasa_coexistence.ledger import schema
+from rasa_coexistence.ledger import chats, own_sends, schema
 from rasa_coexistence.simulator import webhooks
 from rasa_coexistence.simulator.state import Person
 
@@ -94,6 +97,32 @@ async def test_a_message_from_the_phone_that_comes_as_history_too_is_one(
         ("¿Está?", "live"),
         ("Hola", "phone"),
     ]
+    assert await counted(stage) == (0, 0)
+
+
+@pytest.mark.parametrize("wamids", [(BY_US, BY_US), (BY_US, BY_THEM), (BY_THEM, BY_US)])
+@pytest.mark.parametrize("first", ["history", "send"])
+async def test_an_answer_of_the_bot_s_that_comes_as_history_too_is_one(
+    stage: Stage, first: str, wamids: tuple[str, str]
+) -> None:
+    """Phase 0 tells what the bot said in the first hours; Rasa's tracker has that already."""
+    await stage.tell(live(ANA, ("wamid.L", "¿Está?"), at=NOW - 5))
+
+    def send(connection: Any) -> None:
+        chat = chats.by_sender_id(connection, ANA_ID)
+        assert chat is not None
+        rules = takeover.rules_of(stage.settings.takeover)
+        sent = SimpleNamespace(text="Hola")
+        own_sends.remember(connection, chat, sent, wamids[1], rules, now=stage.clock())
+
+    for door in ("history", "send") if first == "history" else ("send", "history"):
+        if door == "history":
+            await stage.tell(chunk(text(wamids[0], "Hola", after=3 * DAY, by_us=True)))
+        else:
+            await stage.database.write(send)
+            await stage.settle()
+    await stage.tell(chunk(text(wamids[0], "Hola", after=3 * DAY, by_us=True)))
+    assert [(event["text"], event["source"]) for event in await told(stage)] == [("¿Está?", "live")]
     assert await counted(stage) == (0, 0)
 
 
