@@ -44,7 +44,7 @@ class Use:
 class Bot:
     """A Rasa server that answers ``PHONE_NUMBER_ID``."""
 
-    def __init__(self, folder: Path, store: Store, *, graph_url: str) -> None:
+    def __init__(self, folder: Path, store: Store, *, graph_url: str, **history: Any) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
@@ -57,7 +57,7 @@ class Bot:
             "phone_number_id": PHONE_NUMBER_ID,
             "database_url": store.ledger_url,
             "graph_url": graph_url,
-            "history": {"quiet_seconds": 1},
+            "history": {"quiet_seconds": 1, **history},
             "replies": {"messages_per_second": 1000},
         }
         write_yaml({"rasa_coexistence.CoexistenceInput": channel}, folder / "credentials.yml")
@@ -72,7 +72,7 @@ class Bot:
             str(model()),
         ]
         self._process = RasaProcess(arguments, folder=folder, log=folder / "rasa.log")
-        write_yaml({"tracker_store": {"type": "SQL", **store.tracker_store}}, folder / "endpoints.yml")
+        write_yaml({"tracker_store": store.tracker_store}, folder / "endpoints.yml")
 
     async def __aenter__(self) -> Bot:
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300))
@@ -93,11 +93,12 @@ class Bot:
 
     async def until_imported(self, messages: int) -> None:
         """Wait until the tracker store has so many messages of the history."""
+        pause = 0.1 if messages < 50_000 else 0.5  # to look costs the server something
         while True:
             status = await self._sync_status()
             if status["history"]["messages_imported"] >= messages:
                 return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(pause)
 
     def use(self) -> Use:
         """Return what the server has used."""

@@ -25,8 +25,9 @@ class Graph:
         self._answered: dict[str, asyncio.Future[float]] = {}
 
     def answer_to(self, phone: str) -> asyncio.Future[float]:
-        """Return what will be the time of the first message to a customer."""
-        return self._answered.setdefault(phone, asyncio.get_running_loop().create_future())
+        """Return what will be the time of the next message to a customer."""
+        self._answered[phone] = asyncio.get_running_loop().create_future()
+        return self._answered[phone]
 
     async def send(self, request: web.Request) -> web.Response:
         """Accept a message."""
@@ -68,6 +69,12 @@ class Latencies:
     def __str__(self) -> str:
         return f"{len(self.turns)} turns, answered {shown(self.turns)}; acknowledged {shown(self.acks)}"
 
+    def beside(self, others: Latencies) -> str:
+        """Return how much longer one of a hundred waits here than there."""
+        turns = quantile(self.turns, 0.99) / quantile(others.turns, 0.99)
+        acks = quantile(self.acks, 0.99) / quantile(others.acks, 0.99)
+        return f"{turns:.2f} answered, {acks:.2f} acknowledged"
+
 
 async def measure(bot: Bot, meta: Graph, into: Latencies, *, seconds: float) -> None:
     """Have new customers write one after the other, at a steady pace, whether they are answered or not."""
@@ -83,13 +90,18 @@ async def measure(bot: Bot, meta: Graph, into: Latencies, *, seconds: float) -> 
 
 
 async def _turn(bot: Bot, meta: Graph, into: Latencies) -> None:
-    number = next(_customers)
-    body = old_chat.live_message(number, "hola")
-    answered = meta.answer_to(old_chat.live_phone(number))
+    acknowledged, answered = await turn(bot, meta, old_chat.live_phone(next(_customers)), "hola")
+    into.acks.append(acknowledged)
+    into.turns.append(answered)
+
+
+async def turn(bot: Bot, meta: Graph, phone: str, text: str) -> tuple[float, float]:
+    """Let a customer write; return the seconds to the 200 and to the answer."""
+    body, answered = old_chat.live_message(phone, text), meta.answer_to(phone)
     began = time.perf_counter()
     await bot.post(body)
-    into.acks.append(time.perf_counter() - began)
-    into.turns.append(await asyncio.wait_for(answered, PATIENCE_SECONDS) - began)
+    acknowledged = time.perf_counter() - began
+    return acknowledged, await asyncio.wait_for(answered, PATIENCE_SECONDS) - began
 
 
 def shown(seconds: list[float]) -> str:

@@ -34,8 +34,7 @@ def threads(conversations: int, messages_each: int, *, first: int = 0) -> Iterat
     sessions = max(messages_each // MESSAGES_A_SESSION, 1)
     apart = 170 * DAY // sessions
     for conversation in range(first, first + conversations):
-        dice = random.Random(conversation)
-        phone = f"521{5_000_000_000 + conversation}"
+        dice, phone = random.Random(conversation), old_phone(conversation)
         messages = []
         for index in range(messages_each):
             session, place = divmod(index, MESSAGES_A_SESSION)
@@ -60,9 +59,13 @@ def bodies(conversations: int, messages_each: int, *, first: int = 0) -> Iterato
     yield _webhook(parts, order + 1, progress=100)
 
 
-def live_message(number: int, text: str) -> bytes:
+def old_phone(conversation: int) -> str:
+    """Return the phone of a customer with old chat."""
+    return f"521{5_000_000_000 + conversation}"
+
+
+def live_message(phone: str, text: str) -> bytes:
     """Return the webhook of one message that a customer writes now."""
-    phone = live_phone(number)
     wamid = make_wamid(phone, f"{random.getrandbits(80):020X}", from_business=False)
     message = {"from": phone, "id": wamid, "timestamp": str(int(time.time())), "type": "text"}
     contacts = [{"profile": {"name": "Ana"}, "wa_id": phone}]

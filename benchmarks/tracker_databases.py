@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ OF_HISTORY = """
     SELECT count(*) FROM events
     WHERE type_name IN ('user', 'bot') AND sender_id BETWEEN '5215' AND '521505'
 """  # neither those who write live nor the sample for Rasa's API
+OTHERS_FROM = 50_000_000
 
 
 class Store:
@@ -28,23 +30,23 @@ class Store:
         self,
         *,
         ledger_url: str,
-        tracker_url: str,
         tracker_store: dict[str, Any],
         bare_databases: Callable[[], bare.Databases],
+        messages_of_history: Callable[[], int],
     ) -> None:
         self.ledger_url = ledger_url
         self.tracker_store = tracker_store  # of endpoints.yml
-        self._tracker_url = tracker_url
+        self.messages_of_history = messages_of_history  # counts the old ones in the channel's tracker store
         self._bare_databases = bare_databases
 
     def import_barely(self, bodies: Iterable[bytes]) -> float:
         """Import with the bare script; return the seconds that took."""
         return bare.run(bodies, self._bare_databases())
 
-    def messages_of_history(self) -> int:
-        """Count the old messages in the channel's tracker store."""
-        with sa.create_engine(self._tracker_url).connect() as connection:
-            return int(connection.exec_driver_sql(OF_HISTORY).scalar())
+
+def _count(url: str) -> int:
+    with sa.create_engine(url).connect() as connection:
+        return int(connection.exec_driver_sql(OF_HISTORY).scalar())
 
 
 @contextmanager
@@ -52,9 +54,9 @@ def sqlite(folder: Path) -> Iterator[Store]:
     """Use files."""
     yield Store(
         ledger_url=f"sqlite:///{folder}/coexistence.db",
-        tracker_url=f"sqlite:///{folder}/rasa.db",
-        tracker_store={"dialect": "sqlite", "db": str(folder / "rasa.db")},
+        tracker_store={"type": "SQL", "dialect": "sqlite", "db": str(folder / "rasa.db")},
         bare_databases=lambda: _SQLite(folder),
+        messages_of_history=lambda: _count(f"sqlite:///{folder}/rasa.db"),
     )
 
 
@@ -77,15 +79,48 @@ def postgresql(_folder: Path) -> Iterator[Store]:
         place = {"username": server.username, "password": server.password, "query": dict(server.query)}
         yield Store(
             ledger_url=named("ledger"),
-            tracker_url=named("tracker"),
-            tracker_store={"dialect": "postgresql", "url": server.host, "db": "tracker", **place},
+            tracker_store={
+                "type": "SQL",
+                "dialect": "postgresql",
+                "url": server.host,
+                "db": "tracker",
+                **place,
+            },
             bare_databases=lambda: _PostgreSQL(named("bare_ledger"), named("bare_tracker")),
+            messages_of_history=lambda: _count(named("tracker")),
         )
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[Store]:
+    """Use a Redis server that is started for it, and a ledger in a file."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from servers import running_redis
+
+    with running_redis() as port:
+        yield Store(
+            ledger_url=f"sqlite:///{folder}/coexistence.db",
+            tracker_store={"type": "redis", "url": "127.0.0.1", "port": port},
+            bare_databases=lambda: _SQLiteAndRedis(folder, port),
+            messages_of_history=lambda: _count_in_redis(port),
+        )
+
+
+def _count_in_redis(port: int) -> int:
+    from redis import Redis
+
+    client, count = Redis(port=port), 0
+    for key in client.scan_iter("tracker:5215*"):
+        if int(key[12:21]) < OTHERS_FROM:
+            events = json.loads(client.get(key))["events"]
+            count += sum(event["event"] in ("user", "bot") for event in events)
+    return count
 
 
 STORES: dict[str, Callable[[Path], AbstractContextManager[Store]]] = {
     "sqlite": sqlite,
     "postgresql": postgresql,
+    "redis": redis,
 }
 
 
@@ -148,6 +183,23 @@ class _SQLite:
     def track(self, events: Sequence[Row]) -> None:
         self._tracker.executemany(_insert("events", EVENT_COLUMNS, "?"), events)
         self._tracker.commit()
+
+
+class _SQLiteAndRedis(_SQLite):
+    def __init__(self, folder: Path, port: int) -> None:
+        from redis import Redis
+
+        super().__init__(folder)
+        self._redis = Redis(port=port, db=1)
+
+    def track(self, events: Sequence[Row]) -> None:
+        chats: dict[str, list[Any]] = {}
+        for sender_id, *_, event in events:
+            chats.setdefault(sender_id, []).append(json.loads(event))
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for sender_id, its_events in chats.items():
+                pipeline.set(f"tracker:{sender_id}", json.dumps({"name": sender_id, "events": its_events}))
+            pipeline.execute()
 
 
 class _PostgreSQL:
