@@ -133,6 +133,7 @@ class HistoryImport:
                 messages.get(chat.id, []),  # one that was united with another has none any more
                 session_expiration_seconds=expiration,
                 max_messages=self.cap(importer),
+                keeps_events=self._publishes,
             )
             for chat in wanted
         ]
@@ -147,13 +148,16 @@ class HistoryImport:
         await self._publish(projections)
         await self._count(projections)
 
+    @property
+    def _publishes(self) -> bool:
+        return self._settings.history.publish_events and self._bridge.event_broker is not None
+
     async def _publish(self, projections: Sequence[Projection]) -> None:
-        broker = self._bridge.event_broker
-        if not self._settings.history.publish_events or broker is None:
+        if not self._publishes:
             return
         try:
             for projection in projections:
-                await publishing.publish(self._database, broker, projection)
+                await publishing.publish(self._database, self._bridge.event_broker, projection)
         except LedgerError:
             raise
         except Exception as error:  # each broker has exceptions of its own

@@ -21,10 +21,12 @@ class Projection:
         *,
         session_expiration_seconds: float,
         max_messages: int | None,
+        keeps_events: bool,
     ) -> None:
         self.chat = chat
         self.messages = messages
-        self.events: list[JSON] = []  # as they were made last
+        self.events: list[JSON] = []  # as they were made last, if they are kept: to hold them all is dear
+        self._keeps_events = keeps_events
         self._session_expiration_seconds = session_expiration_seconds
         self._max_messages = max_messages
 
@@ -43,7 +45,7 @@ class Projection:
         return came - max(said - self._max_messages, 0)
 
     def _make_events(self, first_live_at: float | None) -> list[JSON]:
-        self.events = history_events(
+        events = history_events(
             self.messages,
             contact=self.chat.contact,
             phone_number_id=self.chat.phone_number_id,
@@ -51,4 +53,6 @@ class Projection:
             first_live_at=first_live_at,
             max_messages=self._max_messages,
         )
-        return self.events
+        if self._keeps_events:
+            self.events = events
+        return events
