@@ -194,7 +194,7 @@ async def test_a_sync_is_followed_live(site: Site, meta: Simulator) -> None:
     pieces = [chunk.webhook(shop()) for chunk in cut(chats, now=now, messages_per_chunk=4)]
     async with site.session.get(f"{site.url}/api/sync/events?id={SHOP}", headers=BEARER) as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
-        seen = []
+        seen: list[Any] = []
         for received in (0, *range(4, 4 * len(pieces) + 1, 4)):
             while not seen or seen[-1]["history"]["messages_received"] < received:
                 line = await stream.content.readline()
