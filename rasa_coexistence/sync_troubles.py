@@ -26,6 +26,15 @@ def sentence(code: int | None, said: str | None = None) -> str:
     return f"Meta reports {'an error' if code is None else code}{told}; nothing more comes unless you {_ANEW}"
 
 
+def refused(why: str, said: str | None) -> str:
+    """Return the sentence for a request that Meta refused; ``said`` are Meta's own words."""
+    told = f" ({said})" if said else ""
+    return (
+        f"Meta refused the request, so it is not used up: {why}{told}; when that is mended, ask again within "
+        'the 24 hours with POST /api/sync and "again": true'
+    )
+
+
 def unanswered(happened: str) -> str:
     """Return the sentence for a request that may have been used up without an answer."""
     return f"{happened}; Meta gives this sync once, so it is not asked again: what arrives will tell"

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
 
 COMMANDS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
@@ -21,15 +22,16 @@ Answer = Callable[[Route], Awaitable[None]]
 
 
 def chromium() -> str:
-    """Return the browser to drive; say how to get one where there is none."""
+    """Return the browser to drive; fail, and say how to get one, where there is none."""
     named = os.environ.get("CHROMIUM")
     found = named or next(filter(None, map(shutil.which, COMMANDS)), None)
     if found is None and MAC.exists():
         found = str(MAC)
     if found is None:
-        raise FileNotFoundError(
+        pytest.fail(
             "The tests of the web pages need Chromium: 'apt-get install chromium', or set the variable "
-            "CHROMIUM to the path of a Chromium or Chrome."
+            "CHROMIUM to the path of a Chromium or Chrome.",
+            pytrace=False,
         )
     return found
 

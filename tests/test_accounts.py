@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from ledgers import Books
 from shops import ANA, Shop, open_shop
@@ -16,7 +16,7 @@ from signups import APART, CAFE, KEY, SHOP, Office, cafe, office, shop
 from rasa_coexistence.account_news import news_of
 from rasa_coexistence.errors import ConfigError
 from rasa_coexistence.events import AccountChange
-from rasa_coexistence.ledger import numbers, schema
+from rasa_coexistence.ledger import chats, numbers, schema
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.ledger.schema_jobs import notices
 from rasa_coexistence.onboarding import alerts
@@ -281,8 +281,6 @@ async def tell_contacts(desk: Office, *changes: dict[str, Any]) -> None:
 
 async def name_of(desk: Office, wa_id: str) -> str | None:
     """Return what Rasa is told that a customer is called."""
-    from rasa_coexistence.ledger import chats
-
     chat = await desk.database.read(chats.by_sender_id, wa_id)
     assert chat is not None
     return chat.contact["name"]
@@ -338,40 +336,46 @@ async def test_the_address_book_names_a_customer(desk: Office, case: str, togeth
     assert len(await desk.rows(schema.messages)) == 9
 
 
-async def test_a_huge_address_book_takes_under_two_seconds(tmp_path: Path) -> None:
-    """20,000 contacts in one webhook, from the post to the last row.
+async def test_a_huge_address_book_is_filed_whole(tmp_path: Path) -> None:
+    """20,000 contacts in one webhook, twice: no conversation is made, and nobody has to wait for it.
 
-    Somebody else may be using this machine: the best of three counts.
+    How long it takes: ``benchmarks/address_book.py``.
     """
     async with open_shop(f"sqlite:///{tmp_path}/ledger.db") as site:
-        took = [await whole_address_book(site, copy) for copy in range(1, 4)]
-        print(f"20,000 contacts: acknowledged and filed after {took} s")
-        assert min(filed for _acknowledged, filed in took) < 2.0
+        for copy, received in ((1, 20_000), (2, 40_000)):
+            body = msgspec.json.encode(address_book(site, copy))
+            site.simulator.deliveries.post(body, site.simulator.accounts.webhook_url)
+            await site.until(partial(has_received, site, received))
         assert await site.rows(schema.conversations) == []
+        kept = await site.rows(schema.contacts)
+        assert len(kept) == 40_000  # a row for each id
+        assert {row.changed_at for row in kept} == {2.0}
+        await site.customer("5215500000007")
+        assert await name_of_shop(site, "5215500000007") == "Customer 7"
 
 
-async def whole_address_book(site: Shop, copy: int) -> tuple[float, float]:
-    """Post 20,000 contacts; return after how many seconds they were acknowledged, and filed."""
-    metadata = {"phone_number_id": site.simulator.number.phone_number_id}
+def address_book(site: Shop, copy: int) -> dict[str, Any]:
+    """Return a webhook with 20,000 contacts."""
     people = [
         contact("add", copy, f"Customer {n}", phone_number=f"52155{n:08d}", user_id=f"MX.{n:012d}")
         for n in range(20_000)
     ]
+    metadata = {"phone_number_id": site.simulator.number.phone_number_id}
     value = {"messaging_product": "whatsapp", "metadata": metadata, "state_sync": people}
     change = {"field": "smb_app_state_sync", "value": value}
-    body = {"object": "whatsapp_business_account", "entry": [{"id": "1001", "changes": [change]}]}
-    raw = json.dumps(body).encode()
-    began = time.monotonic()
-    delivery = site.simulator.deliveries.post(raw, site.simulator.accounts.webhook_url)
-    await delivery.tried.wait()
-    acknowledged = time.monotonic() - began
+    return {"object": "whatsapp_business_account", "entry": [{"id": "1001", "changes": [change]}]}
 
-    async def all_there() -> bool:
-        sync = await site.rows(schema.syncs, kind="contacts")
-        return bool(sync) and sync[0].received == 20_000 * copy
 
-    await site.until(all_there)
-    return round(acknowledged, 2), round(time.monotonic() - began, 2)
+async def has_received(site: Shop, count: int) -> bool:
+    sync = await site.rows(schema.syncs, kind="contacts")
+    return bool(sync) and sync[0].received == count
+
+
+async def name_of_shop(site: Shop, wa_id: str) -> str | None:
+    """Return what Rasa is told that a customer of the shop is called."""
+    chat = await site.service.database.read(chats.by_sender_id, wa_id)
+    assert chat is not None
+    return chat.contact["name"]
 
 
 # ---- several numbers, and what they send -----------------------------------------------------------------

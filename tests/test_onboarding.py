@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from ledgers import Books
 from signups import APART, CAFE, SHOP, Office, cafe, office, shop
 
+from rasa_coexistence.events import JSON
+from rasa_coexistence.ledger.schema_jobs import notices as notice_rows
 from rasa_coexistence.ledger.schema_onboarding import onboardings as onboarding_rows
+from rasa_coexistence.onboarding import alerts
 from rasa_coexistence.onboarding.troubles import sentence
 from rasa_coexistence.records import NumberState, OnboardingState, StepState
 
@@ -132,24 +136,34 @@ async def test_nothing_is_spent_before_the_app_gets_it(desk: Office) -> None:
 
 
 async def test_the_deadline_is_final(desk: Office) -> None:
-    """After 24 hours Meta gives nothing: it is warned of, then said, and never asked for."""
+    """After 24 hours Meta gives nothing: it is warned of in time, then said, and never asked for."""
     desk.meta.accounts.app_fields -= {"history"}
     process = desk.start()
     waiting = await desk.onboard(shop(), process)
-    desk.meta.clock.move(23.5 * 3600)
-    await desk.turn(process)
-    assert (await desk.onboarding(waiting.id)).warned_hours == 1
+    for hours in (11, 5.5, 3.5, 2.5, 1.2):  # 13, 7.5, 4, 1.5 and 0.3 hours are left
+        desk.meta.clock.move(hours * 3600)
+        await desk.turn(process)
+        await desk.turn(desk.start())  # another server does not warn a second time
+    assert [notice["hours_left"] for notice in await deadline_notices(desk)] == [12, 6, 3, 1]
+    assert all("history" in notice["reason"] for notice in await deadline_notices(desk))
     desk.meta.accounts.app_fields |= {"history"}
     desk.meta.clock.move(3600)
     await desk.turn(process)
     over = await desk.onboarding(waiting.id)
     assert (over.state, over.trouble) == (OnboardingState.FAILED, "too_late")
+    assert (await deadline_notices(desk))[-1]["hours_left"] == 0
     sync = await desk.sync()
     assert sync["sync_status"] == "failed"
     assert "2593108" in sync["history"]["error"]
     again = await desk.ask(process, SHOP, again=True)
     assert (again.state, again.trouble) == (OnboardingState.FAILED, "too_late")
     assert desk.made("smb_app_data") == []
+
+
+async def deadline_notices(desk: Office) -> list[JSON]:
+    """Return what notify_url is told about the deadline."""
+    rows = await desk.rows(notice_rows)
+    return [msgspec.json.decode(row.body) for row in rows if row.event == alerts.SYNC_DEADLINE]
 
 
 async def test_connecting_again_renews_the_token_and_asks_for_nothing(desk: Office) -> None:

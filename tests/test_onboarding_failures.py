@@ -17,8 +17,9 @@ from rasa_coexistence.graph.errors import GraphError
 from rasa_coexistence.graph.transport import Transport
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.ledger.onboardings import Onboarding
-from rasa_coexistence.onboarding.judging import sync_fate
-from rasa_coexistence.onboarding.troubles import TROUBLES
+from rasa_coexistence.onboarding.judging import code_trouble, may_repeat, sync_fate
+from rasa_coexistence.onboarding.outcome import after
+from rasa_coexistence.onboarding.troubles import TROUBLES, sentence
 from rasa_coexistence.records import OnboardingState, StepState
 from rasa_coexistence.simulator import FailureKind
 from rasa_coexistence.simulator.failures import Failure, Failures
@@ -91,6 +92,44 @@ async def test_a_code_without_an_answer_is_not_used_again(desk: Office, way: str
     onboarding = await sign_up_with(desk, UNCLEAR[way], "oauth")
     assert (onboarding.state, onboarding.trouble) == (FAILED, "code_unclear")
     assert_nothing_twice(desk)
+
+
+@pytest.mark.parametrize("number", sorted(RULES))
+@pytest.mark.parametrize("http_status", [400, 500])
+async def test_a_code_that_meta_refuses_is_not_used_again(number: int, http_status: int) -> None:
+    """Whatever Meta's code: the owner is told what to do, and nothing is tried by itself."""
+    error = GraphError.from_error({"code": number}, http_status=http_status)
+    assert code_trouble(error) == "exchange_refused"
+    assert not TROUBLES["exchange_refused"].goes_on
+
+
+@pytest.mark.parametrize("trouble", ["code_expired", "code_invalid", "code_used", "exchange_refused"])
+async def test_a_bad_code_has_its_own_sentence(desk: Office, trouble: str) -> None:
+    """Too old, made up, used before, or ours is the wrong secret: each has another remedy."""
+    code, accounts = desk.signs_up(shop()), desk.meta.accounts
+    if trouble == "code_expired":
+        desk.meta.clock.move(31)
+    elif trouble == "code_invalid":
+        code = "AQinvented"
+    elif trouble == "code_used":
+        accounts.exchange(accounts.app_id, accounts.app_secret, code)
+    else:
+        desk.block["app_secret"] = "wrong"
+    onboarding = await desk.post(desk.start(), code, "1002")
+    assert (onboarding.state, onboarding.trouble) == (FAILED, trouble)
+    assert "press Connect again" in (told := sentence(trouble, onboarding.details)) or "app_secret" in told
+    assert desk.made() == ["oauth"]
+
+
+@pytest.mark.parametrize("number", sorted(RULES))
+@pytest.mark.parametrize("http_status", [400, 500])
+def test_every_code_of_another_step_is_waited_out_or_said(number: int, http_status: int) -> None:
+    """None is passed over; what only a person can mend ends it, with Meta's reason."""
+    error = GraphError.from_error({"code": number}, http_status=http_status)
+    outcome = after(error)
+    assert outcome.waits == may_repeat(error)
+    assert outcome.trouble == ("waits_for_meta" if outcome.waits else "refused")
+    assert str(number) in sentence(outcome.trouble, outcome.details)
 
 
 @pytest.mark.parametrize("way", UNCLEAR)

@@ -18,6 +18,7 @@ HIDDEN_MESSAGE = "hidden_message"  # a customer wrote what Meta shows only on th
 MESSAGE_SET_ASIDE = "message_set_aside"  # the bot could not take what was written
 SEND_FAILED = "send_failed"  # something the bot said did not reach the customer
 NUMBER_STOPPED = "number_stopped"  # nothing can be sent until somebody acts
+SYNC_DEADLINE = "sync_deadline"  # contacts or history can be asked for only so many hours more
 
 WAITING, SENT, FAILED = "waiting", "sent", "failed"
 KEEP_SECONDS = 7 * 86400.0

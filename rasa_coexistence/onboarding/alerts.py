@@ -22,7 +22,7 @@ SILENT_DAYS = 10  # Meta cuts the link after about 14 days without the app
 TOKEN_DAYS = 7
 WARN_HOURS = (12, 6, 3, 1)  # before the deadline of the syncs
 
-SYNC_DEADLINE, PHONE_SILENT, TOKEN_ENDS = "sync_deadline", "phone_silent", "token_ends"
+SYNC_DEADLINE, PHONE_SILENT, TOKEN_ENDS = notices.SYNC_DEADLINE, "phone_silent", "token_ends"
 
 
 def give(connection: Any, *, now: float) -> None:
@@ -118,4 +118,4 @@ def _end(connection: Any, onboarding: Onboarding, now: float) -> None:
     log.error("onboarding.deadline_passed", phone_number_id=onboarding.phone_number_id)
     onboardings.settle(connection, onboarding.id, OnboardingState.FAILED, trouble="too_late", now=now)
     if onboarding.phone_number_id is not None:
-        note_too_late(connection, onboarding.phone_number_id)
+        note_too_late(connection, onboarding.phone_number_id, now=now)

@@ -31,7 +31,6 @@ class SyncFate(Struct, frozen=True):
 
 def sync_fate(error: GraphError) -> SyncFate:
     """Judge a failed request for a sync: only what proves that Meta did nothing may be made again."""
-    said = error.details or str(error)
     if error.code == sync_troubles.DECLINED:
         return SyncFate(StepState.FINAL, SyncState.DECLINED, sync_troubles.sentence(error.code))
     if error.code in sync_troubles.SENTENCES:
@@ -43,7 +42,7 @@ def sync_fate(error: GraphError) -> SyncFate:
     return SyncFate(
         StepState.REFUSED,
         SyncState.FAILED,
-        f"Meta refused the request, so it is not used up: {said} ({error})",
+        sync_troubles.refused(str(error), error.details),
     )
 
 

@@ -12,7 +12,7 @@ import structlog
 from rasa_coexistence import sync_troubles
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.graph.errors import GraphError
-from rasa_coexistence.ledger import onboardings, syncs
+from rasa_coexistence.ledger import notices, onboardings, syncs
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.ledger.onboardings import Onboarding
 from rasa_coexistence.onboarding import plan
@@ -47,9 +47,8 @@ class Syncing:
         if await self._database.read(_has_come, onboarding, sync):
             return skipped("it has come already, asked for elsewhere")
         if onboarding.deadline_at is not None and self._clock() >= onboarding.deadline_at:
-            return Outcome(
-                state=StepState.FINAL, trouble="too_late", write=partial(note_too_late, number=number)
-            )
+            late = partial(note_too_late, number=number, now=self._clock())
+            return Outcome(state=StepState.FINAL, trouble="too_late", write=late)
         token = await self._tokens.of(number)
         if token is None:
             no_token = ended("no_token", phone_number_id=number)
@@ -92,9 +91,10 @@ def _has_come(connection: Any, onboarding: Onboarding, sync: str) -> bool:
     return syncs.state_of(connection, onboarding.phone_number_id or "", sync) in HAS_COME
 
 
-def note_too_late(connection: Any, number: str) -> None:
-    """Write down that Meta gives no more what was not asked for in time."""
+def note_too_late(connection: Any, number: str, *, now: float) -> None:
+    """Write down, and tell, that Meta gives no more what was not asked for in time."""
     said = sync_troubles.sentence(sync_troubles.TOO_LATE)
+    notices.about_number(connection, notices.SYNC_DEADLINE, number, now=now, hours_left=0, reason=said)
     for sync in plan.SYNCS:
         if syncs.state_of(connection, number, sync) is SyncState.NOT_STARTED:
             syncs.answered(connection, number, sync, SyncState.FAILED, error=said)
