@@ -34,6 +34,7 @@ class Reader:
         self._database = database
         self._rules = rules
         self._clock = clock
+        self._half_read: tuple[int, Steps] | None = None  # to read a long body anew for each slice takes long
 
     async def read_live(self) -> bool:
         """Read some live bodies; return whether there were any."""
@@ -91,10 +92,19 @@ class Reader:
 
     def _read_until(self, end: float, connection: Any, body: inbox.Body, news: NumberNews) -> None:
         """File some of a body's steps, and more while there is time."""
-        steps, position = Steps(_steps(body.body)), body.position
+        steps, position = self._steps_of(body), body.position
         position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
         while not steps.end_at(position) and time.perf_counter() < end:
             position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
+        self._half_read = None if steps.end_at(position) else (body.id, steps)
+
+    def _steps_of(self, body: inbox.Body) -> Steps:
+        """Return a body's steps; after a rollback those that were let go of are needed again."""
+        if self._half_read is not None and self._half_read[0] == body.id:
+            steps = self._half_read[1]
+            if steps.has(body.position):
+                return steps
+        return Steps(_steps(body.body))
 
     def _read_slice(self, connection: Any, body: inbox.Body, steps: Steps, budget: int) -> bool:
         """File the next slice of a history body; return whether there is more of it."""

@@ -83,6 +83,10 @@ class Steps:
             budget -= part[-1].weight
         return part
 
+    def has(self, position: int) -> bool:
+        """Tell whether the steps from a position on were not let go of."""
+        return position >= self._gone
+
     def end_at(self, position: int) -> bool:
         """Tell whether there are no steps from a position on."""
         return position >= self._gone + len(self._ready) and not self._read_one()

@@ -26,6 +26,7 @@ from rasa_coexistence.records import MessageState, Takeover
 log = structlog.get_logger(__name__)
 
 BROADCAST_SECONDS = 10.0
+BROADCAST_ROWS = 50  # of which those of a person are few: from the third chat on none is taken for one
 
 
 def file_phone_echo(place: Place, event: PhoneEcho) -> None:
@@ -95,6 +96,8 @@ def _decide(place: Place, chat: Chat, event: PhoneEcho, *, wamid: str, ordered: 
     if after is None:
         if why_not == "broadcast" and ordered is None:
             for other in others:
+                if not other.by_person:
+                    continue  # known by now as what it is
                 takeovers.undo(place.connection, other.conversation_id, other.wamid, rules, now=now)
     elif after.mode == "bot":
         handed_back_at = takeover.handed_back_at(event.sent_at, now)
@@ -114,7 +117,10 @@ def _note(place: Place, chat: Chat, echo: takeover.Echo, *, typed: bool) -> None
 
 
 def _chats_with_the_same(place: Place, chat: Chat, content: Content) -> Sequence[Any]:
-    """Return where else the phone sent the same text or file within seconds, and the wamid there."""
+    """Return where else the phone sent the same text or file within seconds, and the wamid there.
+
+    A broadcast can go to hundreds: those that were taken for a person's come first, and a few are enough.
+    """
     if content.typed and content.text:
         same = messages.c.text == content.text
     elif sha256 := str((content.fields.get("media") or {}).get("sha256") or ""):
@@ -122,7 +128,8 @@ def _chats_with_the_same(place: Place, chat: Chat, content: Content) -> Sequence
     else:
         return []
     rows = place.connection.execute(
-        sa.select(messages.c.conversation_id, messages.c.wamid).where(
+        sa.select(messages.c.conversation_id, messages.c.wamid, messages.c.by_person)
+        .where(
             messages.c.source == sa.literal_column("'phone'"),  # as the partial index has it
             messages.c.received_at > place.received_at - BROADCAST_SECONDS,
             messages.c.phone_number_id == chat.phone_number_id,
@@ -130,6 +137,8 @@ def _chats_with_the_same(place: Place, chat: Chat, content: Content) -> Sequence
             messages.c.type == content.type,
             same,
         )
+        .order_by(messages.c.by_person.desc(), messages.c.id)
+        .limit(BROADCAST_ROWS)
     )
     found: Sequence[Any] = rows.all()
     return found

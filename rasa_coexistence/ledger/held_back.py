@@ -38,6 +38,8 @@ def hold_back(
         *([outbox.c.id == only] if only is not None else []),
     )
     causes = connection.execute(sa.select(outbox.c.cause).where(waits).distinct()).scalars().all()
+    if not causes:
+        return
     values = {"state": BubbleState.HELD_BACK.value, "reason": reason_of(person), "changed_at": now}
     connection.execute(outbox.update().where(waits).values(**values))
     for cause in causes:
