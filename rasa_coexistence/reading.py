@@ -83,20 +83,31 @@ class Reader:
         bodies = inbox.oldest(connection, inbox.LIVE, now=self._clock(), limit=LIVE_BODIES)
         news = NumberNews()
         end = time.perf_counter() + LIVE_SECONDS
+        waiting: frozenset[str] | None = None  # who may have something in a long body that is half read
         for body in bodies:
-            self._read_until(end, connection, body, news)
-            if time.perf_counter() > end:
+            steps = self._steps_of(body)
+            if waiting is not None:
+                people = steps.people()
+                if people is None or not waiting.isdisjoint(people):
+                    break  # each customer's messages stay in their order
+            is_done = self._read_until(end, connection, body, steps, news)
+            if body is bodies[0]:
+                self._half_read = None if is_done else (body.id, steps)
+            if not is_done and waiting is None and (waiting := steps.people()) is not None:
+                end = time.perf_counter() + LIVE_SECONDS  # the others need not wait for its end
+            elif not is_done or time.perf_counter() > end:
                 break
         news.write(connection, self._rules, self._clock())
         return bool(bodies)
 
-    def _read_until(self, end: float, connection: Any, body: inbox.Body, news: NumberNews) -> None:
-        """File some of a body's steps, and more while there is time."""
-        steps, position = self._steps_of(body), body.position
-        position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
+    def _read_until(
+        self, end: float, connection: Any, body: inbox.Body, steps: Steps, news: NumberNews
+    ) -> bool:
+        """File some of a body's steps, and more while there is time; return whether that was all."""
+        position = self._advance(connection, body, steps, body.position, LIVE_EVENTS, news)
         while not steps.end_at(position) and time.perf_counter() < end:
             position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
-        self._half_read = None if steps.end_at(position) else (body.id, steps)
+        return steps.end_at(position)
 
     def _steps_of(self, body: inbox.Body) -> Steps:
         """Return a body's steps; after a rollback those that were let go of are needed again."""

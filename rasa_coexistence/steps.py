@@ -27,6 +27,7 @@ from rasa_coexistence.ledger.filing import Place
 from rasa_coexistence.ledger.filing_threads import OldChat, file_old_chats, old_chat
 
 THREAD_PART = 500  # messages of one step; a body that is half read counts on it to stay
+PEOPLE_STEPS = 1000
 CONTACTS = 1000  # of the address book, filed together
 CONTACTS_WEIGHT = THREAD_PART  # which takes about as long
 
@@ -52,6 +53,7 @@ class Step(Struct, frozen=True, kw_only=True):
     webhook: Callable[[], Any]  # a body by which that can be read again
     weight: int  # how many messages, or what takes as long
     aliases: frozenset[str] = frozenset()  # whose thread it is
+    people: tuple[events.ContactIds, ...] = ()  # whose order it has a place in
     old_chat: OldChat | None = None  # steps with one can be filed together
 
 
@@ -66,6 +68,18 @@ class Steps:
         self._ready: deque[Step] = deque()
         self._weight = 0  # of what is ready
         self._gone = 0
+        self._people: frozenset[str] | None = None
+
+    def people(self) -> frozenset[str] | None:
+        """Return the aliases of everybody whom the steps are about; None when they are too many to look."""
+        if self._people is None:
+            while len(self._ready) <= PEOPLE_STEPS and self._read_one():
+                pass
+            if len(self._ready) > PEOPLE_STEPS:
+                return None
+            contacts = (contact for step in self._ready for contact in step.people)
+            self._people = frozenset(alias for contact in contacts for alias in identity.aliases(contact))
+        return self._people
 
     def prepare(self, weight: int) -> None:
         """Read on until so much is ready, so that it need not be read while the database is locked."""
