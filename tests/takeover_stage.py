@@ -25,6 +25,7 @@ from rasa_coexistence.settings import Settings
 from rasa_coexistence.simulator import webhooks
 from rasa_coexistence.simulator.state import JSON, Webhook
 from rasa_coexistence.talk import Talk
+from rasa_coexistence.turn import FreeSpeech
 
 RESUME, HOLD = "#bot", "#ich"
 TIMER = 120.0
@@ -150,6 +151,10 @@ class Stage:
         described = webhooks.message(wamid, self.clock.now - age, kind, content, **others)
         await self.post(webhooks.echo(NUMBER, ANA, described))
         return wamid
+
+    async def remind(self, text: str) -> None:
+        """Let the bot say something outside a turn, as Rasa does when a reminder is due."""
+        await FreeSpeech(self.database, self.clock, lambda: None).say(str(ANA.wa_id), {"text": text})
 
     async def hold(self, seconds: float | None) -> None:
         """Set a hold, as the API does."""

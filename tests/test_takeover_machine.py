@@ -87,6 +87,7 @@ class TakeoverMachine(RuleBasedStateMachine):
         self.asked: list[str] = []  # wamids of the customer
         self.typed: list[str] = []  # wamids that a person typed
         self.arrived: list[str] = []  # of what Rasa is to see, in order
+        self.reminders = 0
         self.stage.meta.before = self._check_that_it_may_leave
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -174,9 +175,18 @@ class TakeoverMachine(RuleBasedStateMachine):
         self.run(self.stage.hand_back())
         self.model.hand_back(self.now)
 
-    @rule(seconds=st.sampled_from([None, 60.0]))
-    def the_number_is_held(self, seconds: float | None) -> None:
-        """Bot off now, everywhere."""
+    @rule()
+    def a_reminder_is_due(self) -> None:
+        """The bot speaks outside a turn, whoever has the conversation."""
+        self.reminders += 1
+        self.run(self.stage.remind(f"{self.asked[-1]} reminder {self.reminders}"))
+
+    @rule(seconds=st.sampled_from([None, 60.0]), an_answer_waits=st.booleans())
+    def the_number_is_held(self, seconds: float | None, an_answer_waits: bool) -> None:
+        """Bot off now, everywhere, also for what is ready to leave."""
+        if an_answer_waits:
+            self.customer_writes()
+            self.talk_only()
         self.model.number_until = FOREVER if seconds is None else self.now + seconds
         self.run(self.stage.hold_number(seconds))
 
