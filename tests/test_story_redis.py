@@ -9,7 +9,7 @@ from typing import Any
 
 from cloud_api import running_simulator
 from running_bot import running_bot
-from test_story import PATIENCE, expected, give_history, is_history, until_completed
+from told_history import PATIENCE, expected, give_history, is_history, until_completed
 
 from rasa_coexistence.simulator.chats import made_up
 
