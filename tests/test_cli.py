@@ -65,6 +65,7 @@ def test_json_stays_json(tmp_path: Path) -> None:
         "rasa_coexistence.CoexistenceInput:\n  verify_token: v\n  app_secret: s\n"
         "  graph_url: http://127.0.0.1:9\n  database_url: postgresql://127.0.0.1:9/none\n"
     )
+    (tmp_path / "endpoints.yml").write_text("tracker_store: {type: SQL, db: rasa.db}\n")
     done = subprocess.run(
         [sys.executable, "-c", "from rasa_coexistence.cli import main; main()", "doctor", "--json"],
         capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ def is_tuned(endpoint: Mapping[str, Any]) -> bool | None:
     """
     names = ("dialect", "port", "db", "username", "password", "login_db", "query")
     given = {name: endpoint[name] for name in names if name in endpoint}
-    url = sa.engine.make_url(SQLTrackerStore.get_db_url(host=endpoint.get("url"), **given))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sa.exc.SADeprecationWarning)  # Rasa builds the address the old way
+        url = sa.engine.make_url(SQLTrackerStore.get_db_url(host=endpoint.get("url"), **given))
     backend = url.get_backend_name()
     if backend == "sqlite" and not Path(url.database or "").is_file():
         return None  # to connect would make an empty one
