@@ -19,9 +19,10 @@ from rasa_coexistence.cli.sync import sync
 from rasa_coexistence.cli.takeover import takeover
 
 app = typer.Typer(help="WhatsApp Business coexistence for Rasa.", no_args_is_help=True, add_completion=False)
-for command in (doctor, status, sync, export, forget, replay, simulate):
-    app.command()(command)
-app.add_typer(takeover, name="takeover")
+app.command()(simulate)
+app.command()(doctor)
+app.command()(export)
+app.command()(forget)
 
 
 def main() -> None:
