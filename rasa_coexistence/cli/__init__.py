@@ -14,8 +14,6 @@ from rasa_coexistence.cli.forget import forget
 from rasa_coexistence.cli.output import keep_quiet
 from rasa_coexistence.cli.replay import replay
 from rasa_coexistence.cli.simulate import simulate
-from rasa_coexistence.cli.status import status
-from rasa_coexistence.cli.sync import sync
 from rasa_coexistence.cli.takeover import takeover
 
 app = typer.Typer(help="WhatsApp Business coexistence for Rasa.", no_args_is_help=True, add_completion=False)
@@ -23,6 +21,7 @@ app.command()(simulate)
 app.command()(doctor)
 app.command()(export)
 app.command()(forget)
+app.add_typer(takeover, name="takeover")
 
 
 def main() -> None:
