@@ -160,17 +160,7 @@ def _event_step(file: Callable[[Place, Any], None], event: Any, path: str) -> St
         raw=partial(getattr, event, "raw", event),
         webhook=partial(again.webhook_of, event),
         weight=1,
-        people=_people_of(event),
     )
-
-
-def _people_of(event: Any) -> tuple[events.ContactIds, ...]:
-    match event:
-        case events.CustomerMessage() | events.PhoneEcho():
-            return (event.contact,)
-        case events.IdentityChange():
-            return (event.previous, event.current)
-    return ()
 
 
 def _unreadable_step(event: events.Unreadable, excerpt: Callable[[str], Any]) -> Step:

@@ -21,6 +21,7 @@ app.command()(simulate)
 app.command()(doctor)
 app.command()(export)
 app.command()(forget)
+app.command()(replay)
 app.add_typer(takeover, name="takeover")
 
 
