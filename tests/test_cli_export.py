@@ -213,7 +213,7 @@ async def _fill(url: str) -> None:
                 None,
                 number % 3 == 0,
                 "text",
-                f"texto {number} de 55{number:08}" * 4,
+                f"texto {number} de 55{number:08}" + " y más" * 20,
                 None,
                 None,
                 NOW + number,

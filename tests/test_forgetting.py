@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 from history_stage import Stage, open_stage
@@ -24,8 +23,8 @@ from rasa_coexistence.simulator import webhooks
 from rasa_coexistence.simulator.phones import edit
 from rasa_coexistence.simulator.state import Person
 
-SECRET = re.compile("secreto|Ana|5217715268513|17715268513|Q0hBVA")
-EVA = Person(wa_id=None, user_id="MX.998877", username="ana", name="Eva")
+SCOPED = make_wamid(str(ANA.wa_id), "CHAT", from_business=False)
+SECRET = re.compile(f"secreto|Ana|7715268513|{re.escape(SCOPED)}")
 
 
 @pytest.fixture
@@ -102,7 +101,7 @@ async def tables(stage: Stage) -> dict[str, list[str]]:
 async def test_nothing_of_a_customer_is_left_and_all_of_another(stage: Stage, tmp_path: Path) -> None:
     """In the ledger, in Rasa's store, and, where these are files, in what can be read of the files."""
     await live_through_everything(stage, BEN, "confidencia")
-    before = await tables(stage)
+    before, said_before = await tables(stage), await stage.said(str(BEN.wa_id))
     ana = await live_through_everything(stage, ANA, "secreto")
     filled = {name for name, rows in (await tables(stage)).items() if any(map(SECRET.search, rows))}
     assert filled >= {
@@ -126,7 +125,8 @@ async def test_nothing_of_a_customer_is_left_and_all_of_another(stage: Stage, tm
     for name in kept.split():
         assert after[f"coexistence_{name}"] == before[f"coexistence_{name}"], name
     assert await stage.events(str(ANA.wa_id)) == []
-    assert len(await stage.said(str(BEN.wa_id))) == 81
+    assert await stage.said(str(BEN.wa_id)) == said_before
+    assert len(said_before) > 80
     check_files(tmp_path)
 
 
@@ -138,7 +138,7 @@ def check_files(folder: Path) -> None:
         assert file.suffix != ".db" or b"confidencia" in content
 
 
-async def test_nothing_is_deleted_that_only_looks_like_them(stage: Stage) -> None:
+def test_nothing_is_deleted_that_only_looks_like_them() -> None:
     """A username can be a word that anybody writes; a BSUID can be the beginning of another."""
     eva = Customer(
         phone_number_id="1",
@@ -164,5 +164,3 @@ async def test_nothing_is_deleted_that_only_looks_like_them(stage: Stage) -> Non
         assert forgetting.names(text, eva), text
     for text in others:
         assert not forgetting.names(text, eva), text
-    await stage.tell(live(BEN, ("wamid.1", "ana")))
-    assert forgetting.names(msgspec.json.encode({"body": "@ana"}).decode(), eva)

@@ -137,8 +137,9 @@ def delete(
 
 def traces(connection: Any, person: Customer) -> tuple[int, list[int]]:
     """Return how often address books have a person, and the ids of what was set aside of them."""
-    known = sa.select(sa.func.count()).where(contacts.c.alias.in_(person.aliases))
-    return int(connection.execute(known).scalar() or 0), named_aside(connection, person)
+    entries = sa.select(contacts.c.phone_number_id, contacts.c.same_as).distinct()
+    known = connection.execute(entries.where(contacts.c.alias.in_(person.aliases))).all()
+    return len(known), named_aside(connection, person)
 
 
 def delete_traces(connection: Any, person: Customer) -> None:
