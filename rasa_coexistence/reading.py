@@ -100,13 +100,14 @@ class Reader:
         news.write(connection, self._rules, self._clock())
         return bool(bodies)
 
-    def _read_until(self, end: float, connection: Any, body: inbox.Body, news: NumberNews) -> None:
-        """File some of a body's steps, and more while there is time."""
-        steps, position = self._steps_of(body), body.position
-        position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
+    def _read_until(
+        self, end: float, connection: Any, body: inbox.Body, steps: Steps, news: NumberNews
+    ) -> bool:
+        """File some of a body's steps, and more while there is time; return whether that was all."""
+        position = self._advance(connection, body, steps, body.position, LIVE_EVENTS, news)
         while not steps.end_at(position) and time.perf_counter() < end:
             position = self._advance(connection, body, steps, position, LIVE_EVENTS, news)
-        self._half_read = None if steps.end_at(position) else (body.id, steps)
+        return steps.end_at(position)
 
     def _steps_of(self, body: inbox.Body) -> Steps:
         """Return a body's steps; after a rollback those that were let go of are needed again."""

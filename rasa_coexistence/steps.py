@@ -158,19 +158,18 @@ def _event_step(file: Callable[[Place, Any], None], event: Any, path: str) -> St
         file=_bound(file, event),
         path=path,
         raw=partial(getattr, event, "raw", event),
-        webhook=partial(again.webhook_of, event),
         weight=1,
+        people=_people_of(event),
     )
 
 
-def _unreadable_step(event: events.Unreadable, excerpt: Callable[[str], Any]) -> Step:
-    return Step(
-        file=_bound(filing_rest.file_unreadable, event, excerpt),
-        path=event.path,
-        raw=partial(getattr, event, "raw"),
-        webhook=partial(excerpt, event.path),
-        weight=1,
-    )
+def _people_of(event: Any) -> tuple[events.ContactIds, ...]:
+    match event:
+        case events.CustomerMessage() | events.PhoneEcho():
+            return (event.contact,)
+        case events.IdentityChange():
+            return (event.previous, event.current)
+    return ()
 
 
 def _contact_steps(changes: Sequence[Any], path: str) -> Iterator[Step]:

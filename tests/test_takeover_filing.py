@@ -151,14 +151,7 @@ async def test_a_thousand_echoes_in_one_webhook_are_filed_once_each_whatever_fai
 ) -> None:
     """It takes many transactions; one that fails goes on where the last one ended."""
     monkeypatch.setattr(reading, "LIVE_SECONDS", 0.0)
-    described = [
-        echo(person, f"wamid.E{n}", f"Le atiendo {n}").value["message_echoes"][0]
-        for n, person in enumerate(CROWD)
-    ]
-    body = echo(CROWD[0], "wamid.E0", "")
-    body.value["message_echoes"] = described
-    del body.value["contacts"]
-    await books.accept(as_bytes(body))
+    await books.accept(many_echoes())
     advance, calls = inbox.advance, iter(range(1000))
 
     def failing(connection: Any, inbox_id: int, position: int) -> None:
@@ -177,3 +170,32 @@ async def test_a_thousand_echoes_in_one_webhook_are_filed_once_each_whatever_fai
     assert failures == 1
     assert await books.said() == [f"Le atiendo {n}" for n in range(len(CROWD))]
     assert set(await modes(books)) == {"timed"}
+
+
+async def test_others_do_not_wait_for_a_thousand_echoes(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is not among them goes ahead; who is keeps the order of arrival."""
+    monkeypatch.setattr(reading, "LIVE_SECONDS", 0.0)
+    last = CROWD[-1]
+    await books.accept(many_echoes(), live(ANA, ("wamid.A1", "Hola")), live(last, ("wamid.L1", "¿Y bien?")))
+    reader = books.reader
+    await reader.read_live()
+    said = await books.said()
+    assert "Hola" in said
+    assert f"Le atiendo {len(CROWD) - 1}" not in said
+    while await reader.read_live():
+        pass
+    chat = await books.conversation(last)
+    assert await books.said(conversation_id=chat.id) == [f"Le atiendo {len(CROWD) - 1}", "¿Y bien?"]
+
+
+def many_echoes() -> bytes:
+    """Return a webhook with something typed to each of the crowd."""
+    body = echo(CROWD[0], "", "")
+    body.value["message_echoes"] = [
+        echo(person, f"wamid.E{n}", f"Le atiendo {n}").value["message_echoes"][0]
+        for n, person in enumerate(CROWD)
+    ]
+    del body.value["contacts"]
+    return as_bytes(body)
