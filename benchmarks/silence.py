@@ -29,7 +29,7 @@ from rasa_coexistence.ledger import schema
 CUSTOMERS = 20
 GREETING_SECONDS = 3.0  # what comes sooner after a first contact is taken for the app's greeting
 POLL_SECONDS = 0.0005
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 AT_ONCE = 1000
 TAKEN = f"SELECT 1 FROM {schema.conversations.name} WHERE takeover_wamid = ?"
 

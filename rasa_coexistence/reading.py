@@ -38,7 +38,7 @@ class Reader:
 
     async def read_live(self) -> bool:
         """Read some live bodies; return whether there were any."""
-        return await self._database.write(self._read_live)
+        return await self._database.write(self._read_live, urgency=Urgency.READ)
 
     async def read_history(self) -> bool:
         """Read one history body in slices, so that others get their turn; return whether there was one."""

@@ -119,14 +119,15 @@ async def test_meta_is_served_before_customers_and_customers_before_history(book
             for name, urgency in [
                 ("history", Urgency.BULK),
                 ("customer", Urgency.LIVE),
+                ("echo", Urgency.READ),
                 ("webhook", Urgency.ACCEPT),
             ]
         ]
         await asyncio.sleep(0.05)
     await asyncio.gather(*waiting)
     if books.database.is_sqlite:  # PostgreSQL's writers serve them side by side
-        assert served == ["webhook", "customer", "history"]
-    assert len(served) == 3
+        assert served == ["webhook", "echo", "customer", "history"]
+    assert len(served) == 4
 
 
 async def test_a_transaction_is_done_wholly_or_not_at_all(books: Books) -> None:

@@ -35,8 +35,9 @@ class Urgency(IntEnum):
     """Which transaction goes first when several wait."""
 
     ACCEPT = 0  # Meta waits for its 200
-    LIVE = 1  # a customer or a person waits
-    BULK = 2  # history
+    READ = 1  # it may say that a person typed: the bot must not go on meanwhile
+    LIVE = 2  # a customer or a person waits
+    BULK = 3  # history
 
 
 @dataclass(order=True)
@@ -176,7 +177,7 @@ class _Value:
 
 
 # How many transactions share a commit: each waits for its whole group, and who comes next for one more.
-_AT_ONCE = {Urgency.ACCEPT: 64, Urgency.LIVE: 8, Urgency.BULK: 1}
+_AT_ONCE = {Urgency.ACCEPT: 64, Urgency.READ: 1, Urgency.LIVE: 8, Urgency.BULK: 1}
 
 
 def _go_together(jobs: Sequence[_Job], other: _Job) -> bool:
