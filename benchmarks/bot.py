@@ -41,6 +41,18 @@ class Use:
     peak_mb: float  # since the last reset
 
 
+def use_of(pid: int) -> Use:
+    """Return what a process has used."""
+    proc = Path(f"/proc/{pid}")
+    lines = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+    ticks = (proc / "stat").read_text().rpartition(")")[2].split()[11:13]
+    return Use(
+        cpu_seconds=sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
+        memory_mb=int(lines["VmRSS"].split()[0]) / 1024,
+        peak_mb=int(lines["VmHWM"].split()[0]) / 1024,
+    )
+
+
 class Bot:
     """A Rasa server that answers ``PHONE_NUMBER_ID``."""
 
@@ -102,14 +114,7 @@ class Bot:
 
     def use(self) -> Use:
         """Return what the server has used."""
-        proc = Path(f"/proc/{self._process.pid}")
-        lines = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
-        ticks = (proc / "stat").read_text().rpartition(")")[2].split()[11:13]
-        return Use(
-            cpu_seconds=sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
-            memory_mb=int(lines["VmRSS"].split()[0]) / 1024,
-            peak_mb=int(lines["VmHWM"].split()[0]) / 1024,
-        )
+        return use_of(self._process.pid)
 
     def reset_peak(self) -> None:
         """Measure the peak of the memory from now on."""

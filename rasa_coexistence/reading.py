@@ -17,6 +17,7 @@ from rasa_coexistence.ledger import aside, dialects, inbox, numbers
 from rasa_coexistence.ledger.database import Database, Urgency, is_too_much
 from rasa_coexistence.ledger.filing import FilingRules, NumberNews, Place, UnknownNumber
 from rasa_coexistence.ledger.filing_threads import file_old_chats
+from rasa_coexistence.ledger.prepared import savepoint
 from rasa_coexistence.steps import THREAD_PART, Step, Steps, steps_of, unreadable_body
 
 log = structlog.get_logger(__name__)
@@ -166,7 +167,7 @@ class Reader:
 def _file_together(place: Place, steps: Sequence[Step]) -> bool:
     """File steps of old chat as one; return False, nothing filed, when one of them cannot be filed."""
     try:
-        with place.connection.begin_nested():
+        with savepoint(place.connection):
             file_old_chats(place, [step.old_chat for step in steps if step.old_chat is not None])
     except Exception as error:
         if isinstance(error, sa.exc.OperationalError) and not is_too_much(error):
@@ -204,7 +205,7 @@ def _file(place: Place, step: Step) -> None:
 
 
 def _file_wholly(place: Place, step: Step) -> None:
-    with place.connection.begin_nested():
+    with savepoint(place.connection):
         step.file(place)
 
 

@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from rasa_coexistence.errors import ConfigError
 from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.schema import numbers
 from rasa_coexistence.ledger.schema_onboarding import onboardings
 from rasa_coexistence.settings import Settings
@@ -33,7 +34,7 @@ class Tokens:
 
     def within(self, connection: Any, phone_number_id: str) -> str | None:
         """Return the token that a number sends with, asked for in a transaction under way."""
-        closed = connection.execute(_STORED, {"this": phone_number_id}).scalar()
+        closed = _STORED.scalar(connection, this=phone_number_id)
         if closed is not None and (opened := self.opened(closed)) is not None:
             return opened
         given = self._settings.phone_number_id
@@ -80,6 +81,4 @@ class Tokens:
             return False
 
 
-_STORED = sa.select(numbers.c.access_token).where(  # built once: it is asked with each message
-    numbers.c.phone_number_id == sa.bindparam("this")
-)
+_STORED = Prepared(sa.select(numbers.c.access_token).where(numbers.c.phone_number_id == sa.bindparam("this")))

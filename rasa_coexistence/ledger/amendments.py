@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from rasa_coexistence.events import Content
 from rasa_coexistence.ledger import dialects, message_rows
+from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.schema import messages
 from rasa_coexistence.records import MessageState
 
@@ -32,9 +33,8 @@ def settle(connection: Any, phone_number_id: str, conversation_id: int, keys: It
     Of several edits the newest counts, whatever came last; and a revoke counts more than all of them.
     """
     changed = False
-    for some in dialects.in_slices(set(keys)):
-        about = {"conversation": conversation_id, "targets": list(some)}
-        rows = sorted(connection.execute(_ABOUT, about).all(), key=_subject)
+    for key in set(keys):
+        rows = sorted(_ABOUT.all(connection, conversation=conversation_id, key=key), key=_subject)
         for _subject_of, group in itertools.groupby(rows, key=_subject):
             changed = _amend(connection, phone_number_id, conversation_id, list(group)) or changed
     return changed
@@ -95,8 +95,10 @@ def _content(row: Any) -> Content:
     return msgspec.json.decode(row.content or b'{"type":""}', type=Content)
 
 
-_ABOUT = sa.select(messages).where(  # built once: it is asked with each message
-    messages.c.conversation_id == sa.bindparam("conversation"),
-    messages.c.target.in_(sa.bindparam("targets", expanding=True)),
-    messages.c.target.isnot(None),
+_ABOUT = Prepared(
+    sa.select(messages).where(
+        messages.c.conversation_id == sa.bindparam("conversation"),
+        messages.c.target == sa.bindparam("key"),
+        messages.c.target.isnot(None),
+    )
 )

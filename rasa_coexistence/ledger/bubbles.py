@@ -15,6 +15,7 @@ from rasa_coexistence.events import JSON, StatusChange
 from rasa_coexistence.from_whatsapp.loose import as_int, as_object
 from rasa_coexistence.ledger import dialects, offers
 from rasa_coexistence.ledger.inbox import plain
+from rasa_coexistence.ledger.prepared import Prepared, one_of
 from rasa_coexistence.ledger.queues import SEND, wake
 from rasa_coexistence.ledger.schema import conversations, outbox
 from rasa_coexistence.records import BubbleState
@@ -60,8 +61,8 @@ def write(
     reason: str | None = None,
 ) -> None:
     """Write a turn's bubbles, except those that an earlier run of the same turn let go already."""
-    this = {"conversation": conversation_id, "of": cause}
-    connection.execute(_FORGET_HELD, this)  # of a run that ended before its tracker was saved
+    # What a run left that ended before its tracker was saved.
+    _FORGET_HELD.run(connection, conversation=conversation_id, of=cause)
     rows = [
         (
             conversation_id,
@@ -84,9 +85,8 @@ def write(
 
 def release(connection: Any, conversation_id: int, cause: str, *, now: float) -> None:
     """Let a turn's bubbles leave: its tracker is saved."""
-    this = {"conversation": conversation_id, "of": cause}
-    changed = connection.execute(_RELEASE, {**this, "state": BubbleState.QUEUED.value, "changed_at": now})
-    if changed.rowcount:
+    queued = BubbleState.QUEUED.value
+    if _RELEASE.run(connection, conversation=conversation_id, of=cause, state=queued, changed_at=now):
         wake(connection, SEND, [conversation_id], at=now)
 
 
@@ -101,7 +101,7 @@ def next_ordinal(connection: Any, conversation_id: int, cause: str) -> int:
 
 def first_pending(connection: Any, conversation_id: int) -> Any:
     """Return the outgoing message whose turn it is."""
-    return connection.execute(_FIRST_PENDING, {"conversation": conversation_id}).first()
+    return _FIRST_PENDING.first(connection, conversation=conversation_id)
 
 
 def move(connection: Any, outbox_id: int, state: BubbleState, *, now: float, **values: Any) -> None:
@@ -111,7 +111,7 @@ def move(connection: Any, outbox_id: int, state: BubbleState, *, now: float, **v
 
 def change(connection: Any, outbox_id: int, **values: Any) -> None:
     """Change columns of an outgoing message that stays as far as it is."""
-    connection.execute(_CHANGE, {"this": outbox_id, **values})
+    _CHANGE.run(connection, this=outbox_id, **values)
 
 
 def accept(connection: Any, row: Any, wamid: str, *, now: float) -> None:
@@ -122,7 +122,7 @@ def accept(connection: Any, row: Any, wamid: str, *, now: float) -> None:
 
 def get(connection: Any, outbox_id: int) -> Any:
     """Return an outgoing message, None when its customer was forgotten."""
-    return connection.execute(_GET, {"this": outbox_id}).first()
+    return _GET.first(connection, this=outbox_id)
 
 
 def cause_has_template(connection: Any, conversation_id: int, cause: str) -> bool:
@@ -165,14 +165,12 @@ def apply_status(connection: Any, phone_number_id: str, event: StatusChange, *, 
 
 
 def _id_of(connection: Any, conversation_id: int, cause: str, ordinal: int) -> int:
-    statement = sa.select(outbox.c.id).where(
-        outbox.c.conversation_id == conversation_id, outbox.c.cause == cause, outbox.c.ordinal == ordinal
-    )
-    return int(connection.execute(statement).scalar_one())
+    this = {"conversation": conversation_id, "of": cause, "nth": ordinal}
+    return int(_ID_OF.one(connection, **this).id)
 
 
 def _by_wamid(connection: Any, phone_number_id: str, wamid: str) -> Any:
-    return connection.execute(_BY_WAMID, {"wamid": wamid, "number": phone_number_id}).first()
+    return _BY_WAMID.first(connection, wamid=wamid, number=phone_number_id)
 
 
 def _by_callback(connection: Any, callback: str | None) -> Any:
@@ -188,20 +186,19 @@ def _sentence(error: JSON) -> str:
     return ": ".join(str(part) for part in (error.get("title"), details) if part) or "Meta gave no reason"
 
 
-# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
 _THIS = outbox.c.id == sa.bindparam("this")
-_GET = sa.select(outbox).where(_THIS)
-_CHANGE = outbox.update().where(_THIS)
+_GET = Prepared(sa.select(outbox).where(_THIS))
+_CHANGE = Prepared(outbox.update().where(_THIS))
 _OF_CONVERSATION = outbox.c.conversation_id == sa.bindparam("conversation")
-_HELD_OF_TURN = sa.and_(
-    _OF_CONVERSATION, outbox.c.cause == sa.bindparam("of"), outbox.c.state == BubbleState.HELD.value
+_OF_TURN = sa.and_(_OF_CONVERSATION, outbox.c.cause == sa.bindparam("of"))
+_HELD_OF_TURN = sa.and_(_OF_TURN, outbox.c.state == BubbleState.HELD.value)
+_FORGET_HELD = Prepared(outbox.delete().where(_HELD_OF_TURN))
+_RELEASE = Prepared(outbox.update().where(_HELD_OF_TURN))
+_ID_OF = Prepared(sa.select(outbox.c.id).where(_OF_TURN, outbox.c.ordinal == sa.bindparam("nth")))
+_FIRST_PENDING = Prepared(
+    sa.select(outbox).where(_OF_CONVERSATION, one_of(outbox.c.state, PENDING)).order_by(outbox.c.id).limit(1)
 )
-_FORGET_HELD = outbox.delete().where(_HELD_OF_TURN)
-_RELEASE = outbox.update().where(_HELD_OF_TURN)
-_FIRST_PENDING = (
-    sa.select(outbox).where(_OF_CONVERSATION, outbox.c.state.in_(PENDING)).order_by(outbox.c.id).limit(1)
-)
-_BY_WAMID = (
+_BY_WAMID = Prepared(
     sa.select(outbox)
     .join(conversations, conversations.c.id == outbox.c.conversation_id)
     .where(

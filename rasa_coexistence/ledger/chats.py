@@ -13,6 +13,7 @@ from msgspec import Struct
 from rasa_coexistence import takeover
 from rasa_coexistence.events import Content
 from rasa_coexistence.ledger import address_book, dialects, message_rows
+from rasa_coexistence.ledger.prepared import Prepared, one_of
 from rasa_coexistence.ledger.schema import conversations, messages, numbers
 from rasa_coexistence.records import MessageState, StoredMessage, Takeover
 
@@ -62,7 +63,7 @@ class Chat(Struct, frozen=True, kw_only=True):
 
 def load(connection: Any, conversation_id: int) -> Chat:
     """Return a conversation."""
-    return _chat(connection.execute(_ONE, {"this": conversation_id}).one())
+    return _chat(_ONE.one(connection, this=conversation_id))
 
 
 def load_many(connection: Any, conversation_ids: Sequence[int]) -> list[Chat]:
@@ -85,19 +86,19 @@ def by_sender_id(connection: Any, sender_id: str) -> Chat | None:
 
 def lock(connection: Any, conversation_id: int) -> Chat:
     """Return a conversation that nobody else can change before this transaction ends."""
-    connection.execute(_LOCK, {"this": conversation_id}).one()
+    _LOCK.one(connection, this=conversation_id)
     return load(connection, conversation_id)
 
 
 def next_waiting(connection: Any, conversation_id: int, after: int = 0) -> StoredMessage | None:
     """Return the oldest message that the tracker does not have yet."""
-    row = connection.execute(_WAITING, {"conversation": conversation_id, "after": after}).first()
+    row = _WAITING.first(connection, conversation=conversation_id, after=after)
     return None if row is None else stored_message(row)
 
 
 def unanswered(connection: Any, conversation_id: int) -> StoredMessage | None:
     """Return the customer's last message if it was only logged and no person wrote after it."""
-    row = connection.execute(_LAST_HEARD, {"conversation": conversation_id}).first()
+    row = _LAST_HEARD.first(connection, conversation=conversation_id)
     if row is None or row.state != MessageState.LOGGED.value:
         return None
     asked_at = min(row.sent_at or row.received_at, row.received_at)
@@ -122,7 +123,7 @@ def unanswered(connection: Any, conversation_id: int) -> StoredMessage | None:
 
 def settle(connection: Any, message_id: int, state: MessageState) -> None:
     """Say that the tracker has a message."""
-    connection.execute(_SETTLE, {"this": message_id, "state": state.value})
+    _SETTLE.run(connection, this=message_id, state=state.value)
 
 
 def mirrored(
@@ -137,7 +138,7 @@ def mirrored(
     values: dict[str, Any] = {"this": conversation_id, "tracker_paused": paused}
     if context_of is not None:
         values["context_of"] = context_of
-    connection.execute(_RESUME if resumed else _CHANGE, values)
+    (_RESUME if resumed else _CHANGE).run(connection, **values)
 
 
 def stop_number(connection: Any, phone_number_id: str, reason: str) -> None:
@@ -238,7 +239,6 @@ _OTHERS = {
     "address_book_name": address_book.name_of_conversation(),
 }
 
-# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
 _ALL = [(numbers if name == "stopped_until" else conversations).c[name] for name in _SAME_NAME]
 _CHAT = (
     sa.select(*_ALL, *(column.label(name) for name, column in _OTHERS.items()))
@@ -246,13 +246,13 @@ _CHAT = (
     .outerjoin(numbers, numbers.c.phone_number_id == conversations.c.phone_number_id)
 )
 _THIS = conversations.c.id == sa.bindparam("this")
-_ONE = _CHAT.where(_THIS)
-_LOCK = dialects.for_update(sa.select(conversations.c.id).where(_THIS))
-_CHANGE = conversations.update().where(_THIS)
-_RESUME = _CHANGE.values(resumes=conversations.c.resumes + 1)
-_SETTLE = messages.update().where(messages.c.id == sa.bindparam("this"))
+_ONE = Prepared(_CHAT.where(_THIS))
+_LOCK = Prepared(dialects.for_update(sa.select(conversations.c.id).where(_THIS)))
+_CHANGE = Prepared(conversations.update().where(_THIS))
+_RESUME = Prepared(conversations.update().where(_THIS).values(resumes=conversations.c.resumes + 1))
+_SETTLE = Prepared(messages.update().where(messages.c.id == sa.bindparam("this")))
 _OF_CONVERSATION = sa.select(messages).where(messages.c.conversation_id == sa.bindparam("conversation"))
-_WAITING = (
+_WAITING = Prepared(
     _OF_CONVERSATION.where(
         messages.c.state == MessageState.WAITING.value, messages.c.id > sa.bindparam("after")
     )
@@ -260,11 +260,11 @@ _WAITING = (
     .limit(1)
 )
 _HEARD = [state.value for state in (MessageState.WAITING, MessageState.LOGGED, MessageState.ANSWERED)]
-_LAST_HEARD = (
+_LAST_HEARD = Prepared(
     _OF_CONVERSATION.where(
-        messages.c.state.in_(_HEARD),
+        one_of(messages.c.state, _HEARD),
         messages.c.source == "live",
-        messages.c.type.notin_(("reaction", "edit", "revoke", "system", "unsupported")),
+        *(messages.c.type != kind for kind in ("reaction", "edit", "revoke", "system", "unsupported")),
         messages.c.revoked.is_(False),
     )
     .order_by(messages.c.id.desc())

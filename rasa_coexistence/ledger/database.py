@@ -19,6 +19,7 @@ import structlog
 from rasa_coexistence.courtesy import Courtesy
 from rasa_coexistence.errors import LedgerUnavailable
 from rasa_coexistence.ledger import dialects, schema
+from rasa_coexistence.ledger.prepared import savepoint
 
 T = TypeVar("T")
 Work = Callable[..., T]  # (connection, *args, **kwargs) -> T
@@ -126,7 +127,7 @@ class Database:
         """Run ``work(connection, *args, **kwargs)``, which must not write, beside the writers."""
 
         def run() -> T:
-            with _database_errors(), self._read_engine.connect() as connection:
+            with _database_errors(), self._read_engine.connect() as connection, connection.begin():
                 return work(connection, *args, **kwargs)
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
@@ -188,7 +189,7 @@ def _go_together(jobs: Sequence[_Job], other: _Job) -> bool:
 
 def _run_in_savepoint(connection: Any, job: _Job) -> Any:
     try:
-        with connection.begin_nested():
+        with savepoint(connection):
             return _Value(job.work(connection))
     except sa.exc.OperationalError:
         raise  # disk full or lock lost: the whole transaction is in doubt

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+
+from rasa_coexistence.ledger.prepared import at_drivers_speed
 
 
 def create_engine(url: str) -> Any:
@@ -20,7 +23,8 @@ def create_engine(url: str) -> Any:
         return sa.create_engine(url, pool_pre_ping=True, pool_size=12, connect_args=connect_args, **always)
     # Kept open: SQLite moves the whole write-ahead log into the file whenever the last connection closes.
     pool = {"poolclass": sa.pool.QueuePool, "pool_size": 8}
-    engine = sa.create_engine(url, connect_args={"check_same_thread": False}, **pool, **always)
+    options = {"check_same_thread": False, "cached_statements": 512}
+    engine = sa.create_engine(url, connect_args=options, **pool, **always)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin)
     return engine
@@ -36,7 +40,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin(connection: Any) -> None:
     # A transaction that reads first and writes later fails if another wrote in between: writers lock at once.
     read_only = connection.get_execution_options().get("read_only")
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    at_drivers_speed(connection, "BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 def insert(connection: Any, table: Any) -> Any:
@@ -79,7 +83,10 @@ def _bulk(
     into = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES"
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(columns))
-        return int(connection.exec_driver_sql(f"{into} ({marks}) {conflict}", list(rows)).rowcount)
+        statement = f"{into} ({marks}) {conflict}"
+        if len(rows) == 1:
+            return int(at_drivers_speed(connection, statement, rows[0]))
+        return int(connection.exec_driver_sql(statement, list(rows)).rowcount)
     row = f"({', '.join(['%s'] * len(columns))})"
     written = 0
     for page in in_slices(rows, 1000):  # as one statement: psycopg2's executemany makes one of each row
@@ -111,12 +118,15 @@ def serialize(connection: Any, what: int) -> None:
 def insert_returning_id(connection: Any, table: Any, values: dict[str, Any]) -> int:
     """Insert one row at the driver's speed and return its new id."""
     row = {**_defaults(table), **values}
+    given = tuple(row.values())
     into = f"INSERT INTO {table.name} ({', '.join(row)}) VALUES"
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(row))
-        return int(connection.exec_driver_sql(f"{into} ({marks})", tuple(row.values())).lastrowid)
+        return int(at_drivers_speed(connection, f"{into} ({marks})", given, attrgetter("lastrowid")))
     marks = ", ".join(["%s"] * len(row))
-    return int(connection.exec_driver_sql(f"{into} ({marks}) RETURNING id", tuple(row.values())).scalar())
+    return int(
+        at_drivers_speed(connection, f"{into} ({marks}) RETURNING id", given, methodcaller("fetchone"))[0]
+    )
 
 
 @lru_cache

@@ -24,6 +24,7 @@ from rasa_coexistence.ledger import (
     takeovers,
 )
 from rasa_coexistence.ledger.columns import Time
+from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.queues import TALK, import_again, wake
 from rasa_coexistence.ledger.schema import conversations, numbers
 from rasa_coexistence.records import MessageState
@@ -62,6 +63,20 @@ class NumberNews:
     def __init__(self) -> None:
         self.inbound: Counter[str] = Counter()
         self.phone_was_active: set[str] = set()
+        self._known: dict[str, tuple[str | None, str | None]] | None = None
+        self._may_keep = True
+
+    def known(self, connection: Any) -> dict[str, tuple[str | None, str | None]]:
+        """Return the numbers that the ledger has, with display and account; asked for once."""
+        if self._known is not None:
+            return self._known
+        known = {id_: (shown, account) for id_, shown, account in _NUMBERS.all(connection)}
+        self._known = known if self._may_keep else None
+        return known
+
+    def changed(self) -> None:
+        """Ask again from now on: what was just written may be undone with its step."""
+        self._known, self._may_keep = None, False
 
     def write(self, connection: Any, rules: FilingRules, now: float) -> None:
         """Write all that was learnt."""
@@ -87,7 +102,7 @@ def business_number(place: Place, number: NumberRef) -> str:
     given, rules = number.phone_number_id, place.rules
     if given is None:
         raise LedgerError("the webhook does not say which business number it is about")
-    known = {id_: tuple(learnt) for id_, *learnt in place.connection.execute(_NUMBERS)}
+    known = place.numbers.known(place.connection)
     is_first = not known and rules.phone_number_id is None and rules.adopts_first_number
     if given != rules.phone_number_id and given not in known and not is_first:
         raise UnknownNumber(given)
@@ -99,6 +114,7 @@ def business_number(place: Place, number: NumberRef) -> str:
         syncs.add_number(
             place.connection, given, now=place.now, display_phone_number=display, waba_id=waba_id
         )
+        place.numbers.changed()
     return given
 
 
@@ -157,15 +173,15 @@ def file_customer_message(place: Place, event: CustomerMessage) -> None:
         wake(connection, TALK, [conversation_id], at=place.now)
 
 
-# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
-_NUMBERS = sa.select(numbers.c.phone_number_id, numbers.c.display_phone_number, numbers.c.waba_id)
+_NUMBERS = Prepared(sa.select(numbers.c.phone_number_id, numbers.c.display_phone_number, numbers.c.waba_id))
 _AT, _LAST = sa.bindparam("at", type_=Time), conversations.c.last_customer_at
-_CUSTOMER_CAME = (
+_CAME = (
     conversations.update()
     .where(conversations.c.id == sa.bindparam("this"))
     .values(first_live_at=sa.func.coalesce(conversations.c.first_live_at, _AT))
 )
-_CUSTOMER_WROTE = _CUSTOMER_CAME.values(last_customer_at=sa.case((_LAST > _AT, _LAST), else_=_AT))
+_CUSTOMER_CAME = Prepared(_CAME)
+_CUSTOMER_WROTE = Prepared(_CAME.values(last_customer_at=sa.case((_LAST > _AT, _LAST), else_=_AT)))
 
 
 def _brings_news(known: Any, event: CustomerMessage) -> bool:
@@ -195,7 +211,7 @@ def _note_customer(place: Place, conversation_id: int, number: str, event: Custo
     at = min(event.sent_at or place.received_at, place.received_at)
     opens_window = event.content.type not in OPENS_NO_WINDOW
     statement = _CUSTOMER_WROTE if opens_window else _CUSTOMER_CAME
-    place.connection.execute(statement, {"this": conversation_id, "at": at})
+    statement.run(place.connection, this=conversation_id, at=at)
     place.numbers.inbound[number] += 1
     if any(as_int(error.get("code")) == UNAVAILABLE for error in event.content.errors):
         failures.message_hidden(place.connection, conversation_id, event.wamid, now=place.now)

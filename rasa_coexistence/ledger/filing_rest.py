@@ -12,15 +12,25 @@ from rasa_coexistence.from_whatsapp.loose import as_int
 from rasa_coexistence.ledger import address_book, chats, failures, inbox, own_sends, people, syncs
 from rasa_coexistence.ledger.bubbles import apply_status
 from rasa_coexistence.ledger.filing import Place, business_number
+from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.schema import messages
 from rasa_coexistence.records import SyncState
 
-_MOVE_STATUS = messages.update().where(  # built once: most webhooks are statuses
-    messages.c.phone_number_id == sa.bindparam("number"),
-    messages.c.wamid == sa.bindparam("of"),
-    sa.or_(messages.c.status.is_(None), messages.c.status.in_(sa.bindparam("lower", expanding=True))),
-)
 _RANK = {None: 0, "pending": 1, "sent": 2, "delivered": 3, "read": 4, "played": 5}
+
+
+def _moves(rank: int) -> Prepared:
+    lower = [messages.c.status == status for status, its_rank in _RANK.items() if its_rank < rank]
+    return Prepared(
+        messages.update().where(
+            messages.c.phone_number_id == sa.bindparam("number"),
+            messages.c.wamid == sa.bindparam("of"),
+            sa.or_(messages.c.status.is_(None), *lower),
+        )
+    )
+
+
+_MOVE_STATUS = {rank: _moves(rank) for rank in _RANK.values()}
 
 
 def file_status(place: Place, event: StatusChange) -> None:
@@ -29,10 +39,8 @@ def file_status(place: Place, event: StatusChange) -> None:
     moved = apply_status(place.connection, number, event, now=place.now)
     if moved is not None:
         _follow(place, moved, event)
-    rank = _RANK.get(event.status, 0)
-    lower = [status for status, its_rank in _RANK.items() if status is not None and its_rank < rank]
-    moved_on = {"number": number, "of": event.wamid, "lower": lower, "status": event.status}
-    place.connection.execute(_MOVE_STATUS, moved_on)
+    move = _MOVE_STATUS[_RANK.get(event.status, 0)]
+    move.run(place.connection, number=number, of=event.wamid, status=event.status)
 
 
 def _follow(place: Place, moved: Any, event: StatusChange) -> None:

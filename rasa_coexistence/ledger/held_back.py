@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from rasa_coexistence import takeover
 from rasa_coexistence.events import JSON
+from rasa_coexistence.ledger.prepared import Prepared, one_of
 from rasa_coexistence.ledger.queues import SEND, wake
 from rasa_coexistence.ledger.schema import messages, outbox
 from rasa_coexistence.records import BubbleState, MessageState, Takeover
@@ -54,8 +55,7 @@ def reason_of(person: Takeover) -> str:
 
 def is_all_held_back(connection: Any, conversation_id: int, cause: str) -> bool:
     """Tell whether a cause made the bot speak and nothing of that left."""
-    this = {"conversation": conversation_id, "of": cause}
-    states = set(connection.execute(_STATES, this).scalars())
+    states = {row.state for row in _STATES.all(connection, conversation=conversation_id, of=cause)}
     return BubbleState.HELD_BACK.value in states and states <= set(_NEVER_LEFT)
 
 
@@ -67,8 +67,7 @@ def has_bubbles(connection: Any, conversation_id: int, cause: str) -> bool:
 
 def of_cause(connection: Any, conversation_id: int, cause: str) -> dict[int, str]:
     """Return which ordinals of a cause are held back, and why; the tracker is about to learn it."""
-    this = {"conversation": conversation_id, "of": cause}
-    rows = connection.execute(_HELD_BACK_OF_CAUSE, this).all()
+    rows = _HELD_BACK_OF_CAUSE.all(connection, conversation=conversation_id, of=cause)
     if rows:
         held_back = sa.and_(_of(conversation_id, cause), outbox.c.state == BubbleState.HELD_BACK.value)
         connection.execute(outbox.update().where(held_back).values(marked=True))
@@ -77,7 +76,7 @@ def of_cause(connection: Any, conversation_id: int, cause: str) -> dict[int, str
 
 def not_marked(connection: Any, conversation_id: int) -> dict[int, JSON]:
     """Return what was held back after its turn was saved, by id, as the tracker shall tell it."""
-    rows = connection.execute(_NOT_MARKED, {"conversation": conversation_id})
+    rows = _NOT_MARKED.all(connection, conversation=conversation_id)
     return {row.id: {"text": row.text, "reason": row.reason, "cause": row.cause} for row in rows}
 
 
@@ -118,9 +117,8 @@ def let_go(connection: Any, conversation_id: int, cause: str, *, now: float) -> 
 
 def take_back(connection: Any, conversation_id: int, cause: str, *, now: float) -> None:
     """Put what a takeover kept back of a turn under way with the rest of the turn: it is over already."""
-    held_back = sa.and_(_of(conversation_id, cause), outbox.c.state == BubbleState.HELD_BACK.value)
     values = {"state": BubbleState.HELD.value, "reason": None, "changed_at": now}
-    connection.execute(outbox.update().where(held_back).values(**values))
+    _CHANGE_HELD_BACK.run(connection, conversation=conversation_id, of=cause, **values)
 
 
 def discard(connection: Any, conversation_id: int, cause: str, *, now: float) -> None:
@@ -146,7 +144,7 @@ def held_resume(connection: Any, conversation_id: int) -> str | None:
 
 def is_in_doubt(connection: Any, conversation_id: int) -> bool:
     """Tell whether a message from the phone may be one of ours: Meta has not said yet what ours is called."""
-    return connection.execute(_IN_DOUBT, {"conversation": conversation_id}).first() is not None
+    return _IN_DOUBT.first(connection, conversation=conversation_id) is not None
 
 
 def _of(conversation_id: int, cause: str) -> Any:
@@ -166,19 +164,19 @@ def _open_again(connection: Any, conversation_id: int, wamid: str) -> None:
     )
 
 
-# Asked in every turn, so built once: SQLAlchemy builds a statement for four times as long as it executes it.
 _OF_CONVERSATION = outbox.c.conversation_id == sa.bindparam("conversation")
 _OF_CAUSE = sa.and_(_OF_CONVERSATION, outbox.c.cause == sa.bindparam("of"))
 _IS_HELD_BACK = outbox.c.state == BubbleState.HELD_BACK.value
-_STATES = sa.select(outbox.c.state).where(_OF_CAUSE).distinct()
-_HELD_BACK_OF_CAUSE = sa.select(outbox.c.ordinal, outbox.c.reason).where(_OF_CAUSE, _IS_HELD_BACK)
-_NOT_MARKED = (
+_STATES = Prepared(sa.select(outbox.c.state).where(_OF_CAUSE).distinct())
+_HELD_BACK_OF_CAUSE = Prepared(sa.select(outbox.c.ordinal, outbox.c.reason).where(_OF_CAUSE, _IS_HELD_BACK))
+_CHANGE_HELD_BACK = Prepared(outbox.update().where(_OF_CAUSE, _IS_HELD_BACK))
+_NOT_MARKED = Prepared(
     sa.select(outbox.c.id, outbox.c.text, outbox.c.reason, outbox.c.cause)
     .where(_OF_CONVERSATION, _IS_HELD_BACK, outbox.c.marked.is_(False))
     .order_by(outbox.c.id)
 )
-_IN_DOUBT = (
+_IN_DOUBT = Prepared(
     sa.select(outbox.c.id)
-    .where(_OF_CONVERSATION, outbox.c.state.in_(_ANSWER_AWAITED), outbox.c.wamid.is_(None))
+    .where(_OF_CONVERSATION, one_of(outbox.c.state, _ANSWER_AWAITED), outbox.c.wamid.is_(None))
     .limit(1)
 )

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.schema import inbox, inbox_progress, inbox_threads, set_aside
 
 LIVE, HISTORY = "live", "history"
@@ -49,8 +50,7 @@ def oldest(connection: Any, lane: str, *, now: float, limit: int) -> list[Body]:
 
 def peek(connection: Any, lane: str, *, now: float, limit: int = 1) -> list[Body]:
     """Return the oldest unread bodies of a lane, which others may read too."""
-    wanted = {"lane": lane, "now": now, "most": limit}
-    return [_body(row) for row in connection.execute(_OLDEST, wanted)]
+    return [_body(row) for row in _OLDEST.all(connection, lane=lane, now=now, most=limit)]
 
 
 def lock(connection: Any, inbox_id: int) -> int | None:
@@ -79,7 +79,7 @@ def advance(connection: Any, inbox_id: int, position: int) -> None:
 def finish(connection: Any, inbox_id: int) -> None:
     """Delete a body that was read to its end: all that it said has rows of its own now."""
     for statement in _FINISH:
-        connection.execute(statement, {"this": inbox_id})
+        statement.run(connection, this=inbox_id)
 
 
 def postpone(connection: Any, inbox_id: int, *, not_before: float) -> None:
@@ -132,14 +132,13 @@ _POSITION = sa.func.coalesce(
 ).label("position")
 _BODY = sa.select(inbox, _POSITION)
 
-# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
-_OLDEST = (
+_OLDEST = Prepared(
     _BODY.where(inbox.c.lane == sa.bindparam("lane"), inbox.c.not_before <= sa.bindparam("now"))
     .order_by(inbox.c.id)
     .limit(sa.bindparam("most"))
 )
 _FINISH = [
-    table.delete().where(column == sa.bindparam("this"))
+    Prepared(table.delete().where(column == sa.bindparam("this")))
     for table, column in (
         (inbox_threads, inbox_threads.c.inbox_id),
         (inbox_progress, inbox_progress.c.inbox_id),

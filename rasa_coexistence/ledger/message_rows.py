@@ -12,6 +12,7 @@ from rasa_coexistence import identity
 from rasa_coexistence.events import JSON, Content, HistoryMessage
 from rasa_coexistence.ledger import dialects
 from rasa_coexistence.ledger.inbox import plain
+from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.schema import messages
 from rasa_coexistence.records import MessageState
 
@@ -41,12 +42,11 @@ def find(
     connection: Any, phone_number_id: str, conversation_id: int, wamid: str, *, from_business: bool
 ) -> Any:
     """Return the row of a message that came before, also under its other wamid; None when it is new."""
-    row = connection.execute(_BY_WAMID, {"number": phone_number_id, "wamid": wamid}).first()
+    row = _BY_WAMID.first(connection, number=phone_number_id, wamid=wamid)
     inner = identity.inner_id(wamid)
     if row is not None or inner is None:
         return row
-    same = {"conversation": conversation_id, "inner": inner, "side": from_business}
-    rows = connection.execute(_BY_INNER_ID, same).all()
+    rows = _BY_INNER_ID.all(connection, conversation=conversation_id, inner=inner, side=from_business)
     return rows[0] if len(rows) == 1 else None
 
 
@@ -122,7 +122,7 @@ def raw_of(raw: JSON) -> str | None:
 
 def change(connection: Any, message_id: int, **values: Any) -> None:
     """Change a message."""
-    connection.execute(messages.update().where(messages.c.id == message_id).values(**values))
+    _CHANGE.run(connection, this=message_id, **values)
 
 
 def said(content: Content) -> dict[str, Any]:
@@ -157,11 +157,13 @@ def encoded(content: Content) -> str | None:
     return plain(msgspec.json.encode(content).decode())
 
 
-# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
-_BY_WAMID = sa.select(messages).where(
-    messages.c.phone_number_id == sa.bindparam("number"), messages.c.wamid == sa.bindparam("wamid")
+_CHANGE = Prepared(messages.update().where(messages.c.id == sa.bindparam("this")))
+_BY_WAMID = Prepared(
+    sa.select(messages).where(
+        messages.c.phone_number_id == sa.bindparam("number"), messages.c.wamid == sa.bindparam("wamid")
+    )
 )
-_BY_INNER_ID = (
+_BY_INNER_ID = Prepared(
     sa.select(messages)
     .where(
         messages.c.conversation_id == sa.bindparam("conversation"),

@@ -13,6 +13,7 @@ from rasa_coexistence.errors import LedgerError
 from rasa_coexistence.events import ContactIds
 from rasa_coexistence.ledger import dialects, uniting
 from rasa_coexistence.ledger.inbox import plain
+from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.schema import aliases, conversations
 
 SenderId = Callable[[str, str], str]  # (phone_number_id, contact) -> Rasa's conversation id
@@ -105,24 +106,20 @@ def _known_by(connection: Any, phone_number_id: str, contact: ContactIds) -> lis
 
 def _with_aliases(connection: Any, phone_number_id: str, known_as: Sequence[str]) -> list[_Known]:
     found: dict[int, _Known] = {}
-    if known_as:
-        for id_, alias, *facts in connection.execute(
-            _WITH_ALIASES, {"number": phone_number_id, "some": [alias[:160] for alias in known_as]}
-        ):
+    for wanted in known_as:
+        for id_, alias, *facts in _WITH_ALIAS.all(connection, number=phone_number_id, alias=wanted[:160]):
             known = found.setdefault(id_, _Known(id=id_, facts=tuple(facts), aliases=set()))
             known.aliases.add(alias)
-    return list(found.values())
+    return sorted(found.values(), key=lambda known: known.id)
 
 
-# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
-_WITH_ALIASES = (
+_WITH_ALIAS = Prepared(
     sa.select(conversations.c.id, aliases.c.alias, *(conversations.c[name] for name in LEARNT))
     .join(conversations, conversations.c.id == aliases.c.conversation_id)
     .where(
         aliases.c.phone_number_id == sa.bindparam("number"),
-        aliases.c.alias.in_(sa.bindparam("some", expanding=True)),
+        aliases.c.alias == sa.bindparam("alias"),
     )
-    .order_by(conversations.c.id)
 )
 
 

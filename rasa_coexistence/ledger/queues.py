@@ -13,6 +13,7 @@ from msgspec import Struct
 from rasa_coexistence.errors import LeaseLost
 from rasa_coexistence.ledger import dialects
 from rasa_coexistence.ledger.columns import Time
+from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.schema import conversations
 
 LEASE_SECONDS = 10.0  # what a dead process held comes back after this long
@@ -38,7 +39,7 @@ class Lease(Struct, frozen=True, kw_only=True):
 
 def is_due(connection: Any, queue: str, *, now: float) -> bool:
     """Tell whether a conversation waits that nobody works on."""
-    return connection.execute(_STATEMENTS[queue].is_due, {"now": now}).first() is not None
+    return _STATEMENTS[queue].is_due.first(connection, now=now) is not None
 
 
 def is_leased(connection: Any, queue: str, conversation_id: int, *, now: float) -> bool:
@@ -56,11 +57,11 @@ def claim(
     Their due time becomes the end of the lease: so the work of a process that dies is due again by itself.
     """
     latest = now if due_before is None else due_before
-    wanted = {"now": now, "latest": latest, "most": limit}
-    ids = connection.execute(_STATEMENTS[queue].free, wanted).scalars().all()
+    rows = _STATEMENTS[queue].free.all(connection, now=now, latest=latest, most=limit)
+    ids = [row.id for row in rows]
     token, end = f"{owner}:{secrets.token_hex(6)}", now + LEASE_SECONDS
-    if ids:
-        connection.execute(_STATEMENTS[queue].take, {"ids": ids, "token": token, "end": end})
+    for id_ in ids:
+        _STATEMENTS[queue].take.run(connection, one=id_, token=token, end=end)
     return [Lease(conversation_id=id_, queue=queue, token=token, claimed_due_at=end) for id_ in ids]
 
 
@@ -78,8 +79,8 @@ def renew(connection: Any, owner: str, *, now: float) -> None:
 
 def check(connection: Any, lease: Lease, *, now: float) -> None:
     """Raise LeaseLost unless the lease still holds; nobody takes it before this transaction ends."""
-    ours = {"this": lease.conversation_id, "token": lease.token, "now": now}
-    if connection.execute(_STATEMENTS[lease.queue].still_held, ours).first() is None:
+    held = _STATEMENTS[lease.queue].still_held
+    if held.first(connection, this=lease.conversation_id, token=lease.token, now=now) is None:
         raise LeaseLost(f"the {lease.queue} lease of conversation {lease.conversation_id} ran out")
 
 
@@ -93,24 +94,18 @@ def release(connection: Any, lease: Lease, *, due_at: float | None) -> Released:
     """Let go of a conversation until ``due_at``, or sooner if new work came meanwhile."""
     ours = {"this": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
     if due_at is None:
-        connection.execute(_STATEMENTS[lease.queue].let_go, ours)
+        _STATEMENTS[lease.queue].let_go.run(connection, **ours)
     else:
-        connection.execute(_STATEMENTS[lease.queue].let_go_until, ours | {"at": due_at})
-    due = connection.execute(_STATEMENTS[lease.queue].due_at, {"this": lease.conversation_id}).scalar()
-    return Released(due)
+        _STATEMENTS[lease.queue].let_go_until.run(connection, **ours, at=due_at)
+    return Released(_STATEMENTS[lease.queue].due_at.scalar(connection, this=lease.conversation_id))
 
 
 def release_done(connection: Any, leases: Sequence[Lease]) -> None:
     """Let go of conversations of one queue that have nothing left to do, unless new work came meanwhile."""
     dialects.serialize(connection, dialects.MANY)
-    if leases:
-        connection.execute(
-            _STATEMENTS[leases[0].queue].let_go,
-            [
-                {"this": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
-                for lease in leases
-            ],
-        )
+    for lease in leases:
+        ours = {"this": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
+        _STATEMENTS[lease.queue].let_go.run(connection, **ours)
 
 
 def release_all(connection: Any, owner: str, *, now: float) -> None:
@@ -131,6 +126,9 @@ def wake(connection: Any, queue: str, conversation_ids: Sequence[int], *, at: fl
     One that is being worked on gets the new time in any case: its due time is the end of the first lease,
     which a long visit leaves behind, and ``release`` would take that for no news.
     """
+    if len(conversation_ids) == 1:
+        _STATEMENTS[queue].wake_one.run(connection, one=conversation_ids[0], at=at)
+        return
     for ids in dialects.in_slices(conversation_ids):
         connection.execute(_STATEMENTS[queue].wake, {"ids": ids, "at": at})
 
@@ -156,7 +154,7 @@ def _columns(queue: str) -> tuple[Any, Any, Any]:
 
 
 class _Statements:
-    """What is asked of one queue, built once: SQLAlchemy builds for four times as long as it executes."""
+    """What is asked of one queue."""
 
     def __init__(self, queue: str) -> None:
         due, lease, until = _columns(queue)
@@ -165,21 +163,22 @@ class _Statements:
         free = sa.or_(until.is_(None), until < now)
         ours = sa.and_(id_ == sa.bindparam("this"), lease == sa.bindparam("token"))
         nothing_came = due == moment("claimed")
-        some = id_.in_(sa.bindparam("ids", expanding=True))
+        some, one = id_.in_(sa.bindparam("ids", expanding=True)), id_ == sa.bindparam("one")
         nobody = {lease.name: None, until.name: None}
         waits = sa.select(id_).where(due <= moment("latest"), free).order_by(due)
-        self.due_at = sa.select(due).where(id_ == sa.bindparam("this"))
-        self.is_due = sa.select(id_).where(due <= now, free).limit(1)
-        self.free = dialects.for_update(waits.limit(sa.bindparam("most")), skip_locked=True)
+        self.due_at = Prepared(sa.select(due).where(id_ == sa.bindparam("this")))
+        self.is_due = Prepared(sa.select(id_).where(due <= now, free).limit(1))
+        self.free = Prepared(dialects.for_update(waits.limit(sa.bindparam("most")), skip_locked=True))
         taken = {lease.name: sa.bindparam("token"), until.name: end, due.name: end}
-        self.take = conversations.update().where(some).values(taken)
-        self.still_held = dialects.for_update(sa.select(id_).where(ours, until >= now))
+        self.take = Prepared(conversations.update().where(one).values(taken))
+        self.still_held = Prepared(dialects.for_update(sa.select(id_).where(ours, until >= now)))
         done = {**nobody, due.name: sa.case((nothing_came, sa.null()), else_=due)}
-        self.let_go = conversations.update().where(ours).values(done)
+        self.let_go = Prepared(conversations.update().where(ours).values(done))
         later = {**nobody, due.name: sa.case((nothing_came, at), (due < at, due), else_=at)}
-        self.let_go_until = conversations.update().where(ours).values(later)
+        self.let_go_until = Prepared(conversations.update().where(ours).values(later))
         sooner = sa.or_(due.is_(None), due > at, until.isnot(None))
         self.wake = conversations.update().where(some, sooner).values({due.name: at})
+        self.wake_one = Prepared(conversations.update().where(one, sooner).values({due.name: at}))
 
 
 _STATEMENTS = {queue: _Statements(queue) for queue in _LEASE_OF}

@@ -11,6 +11,7 @@ import structlog
 from rasa_coexistence import takeover
 from rasa_coexistence.ledger import chats, dialects, held_back, notices
 from rasa_coexistence.ledger.chats import Chat
+from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.queues import TALK, wake
 from rasa_coexistence.ledger.schema import conversations, messages, numbers
 from rasa_coexistence.records import Takeover
@@ -113,7 +114,7 @@ def undo_greeting(
     connection: Any, conversation_id: int, wrote_at: float, rules: takeover.Rules, *, now: float
 ) -> None:
     """Take an echo for the app's greeting whose cause, the customer's first message, comes after it."""
-    if connection.execute(_MAY_BE_GREETED, {"this": conversation_id, "at": wrote_at}).first() is None:
+    if _MAY_BE_GREETED.first(connection, this=conversation_id, at=wrote_at) is None:
         return
     typed = sa.and_(messages.c.conversation_id == conversation_id, messages.c.source == PHONE)
     rows = connection.execute(sa.select(messages.c.wamid, messages.c.sent_at).where(typed).limit(2)).all()
@@ -174,9 +175,11 @@ def _wake_all(connection: Any, phone_number_id: str, which: Any, now: float) -> 
     wake(connection, TALK, connection.execute(statement).scalars().all(), at=now)
 
 
-_MAY_BE_GREETED = sa.select(conversations.c.id).where(  # built once: it is asked with each message
-    conversations.c.id == sa.bindparam("this"),
-    conversations.c.takeover_reason == PHONE,
-    conversations.c.first_live_at == sa.bindparam("at"),
-    conversations.c.history_received == 0,
+_MAY_BE_GREETED = Prepared(
+    sa.select(conversations.c.id).where(
+        conversations.c.id == sa.bindparam("this"),
+        conversations.c.takeover_reason == PHONE,
+        conversations.c.first_live_at == sa.bindparam("at"),
+        conversations.c.history_received == 0,
+    )
 )

@@ -10,6 +10,7 @@ from msgspec import Struct
 from rasa_coexistence.events import JSON
 from rasa_coexistence.ledger import chats, held_back, queues, takeovers
 from rasa_coexistence.ledger.chats import Chat
+from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.schema import aliases, inbox_threads
 from rasa_coexistence.ledger.schema_jobs import jobs
 from rasa_coexistence.records import StoredMessage
@@ -39,7 +40,6 @@ class Glance(Struct, frozen=True, kw_only=True):
 def look(connection: Any, conversation_id: int, *, now: float, answers_on_resume: bool) -> Glance:
     """Return what there is to do in a conversation; a takeover that ran out ends here."""
     chat = takeovers.current(connection, conversation_id, now=now)
-    this = {"conversation": conversation_id}
     message = chats.next_waiting(connection, conversation_id)
     owes = answers_on_resume and chat.person_has_it(now) is None and message is None
     return Glance(
@@ -49,9 +49,9 @@ def look(connection: Any, conversation_id: int, *, now: float, answers_on_resume
         if owes and window_is_open(chat.last_customer_at, now)
         else None,
         kept=held_back.not_marked(connection, conversation_id),
-        has_job=connection.execute(_JOB, this).first() is not None,
+        has_job=_JOB.first(connection, conversation=conversation_id) is not None,
         has_old_chat=chat.import_due_at is not None
-        or connection.execute(_OLD_CHAT, this).first() is not None,
+        or _OLD_CHAT.first(connection, conversation=conversation_id) is not None,
     )
 
 
@@ -78,10 +78,11 @@ def again(connection: Any, conversation_id: int) -> tuple[Chat, dict[int, JSON]]
     return chats.load(connection, conversation_id), held_back.not_marked(connection, conversation_id)
 
 
-# Built once: SQLAlchemy builds a statement for four times as long as it executes it.
 _CONVERSATION = sa.bindparam("conversation")
-_JOB = sa.select(jobs.c.id).where(jobs.c.state == "waiting", jobs.c.conversation_id == _CONVERSATION).limit(1)
-_OLD_CHAT = (
+_JOB = Prepared(
+    sa.select(jobs.c.id).where(jobs.c.state == "waiting", jobs.c.conversation_id == _CONVERSATION).limit(1)
+)
+_OLD_CHAT = Prepared(
     sa.select(inbox_threads.c.inbox_id)
     .join(aliases, aliases.c.alias == inbox_threads.c.alias)
     .where(aliases.c.conversation_id == _CONVERSATION)
