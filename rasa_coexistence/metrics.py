@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 from rasa_coexistence.ledger.schema import conversations, inbox, messages, numbers, outbox, set_aside
+from rasa_coexistence.ledger.schema_jobs import notices
 from rasa_coexistence.ledger.schema_onboarding import strangers
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -72,6 +73,13 @@ COUNTS = (
         label="takeover",
         column=conversations.c.takeover,
         where=conversations.c.wants_person.is_(True),
+    ),
+    Count(
+        name="coexistence_notices",
+        meaning="What a person must hear of, of the last seven days, by what it is",
+        table=notices,
+        label="event",
+        column=notices.c.event,
     ),
     Count(
         name="coexistence_numbers",

@@ -317,6 +317,10 @@ async def test_hidden_message_starts_a_conversation_that_wants_a_person(counter:
     status, page = await counter.site.call("GET", "/metrics", headers=BEARER)
     assert status == 200
     assert 'coexistence_conversations_wanting_a_person{takeover="bot"} 1.0' in page
+    assert 'coexistence_notices{event="hidden_message"} 1.0' in page
+    status, page = await counter.site.call("GET", "/api/conversations?wants_person=true", headers=BEARER)
+    [shown] = page["conversations"]
+    assert (shown["wants_person"], shown["contact"]["wa_id"]) == (True, ANA)
 
 
 BEARER = {"Authorization": "Bearer tests-admin-token"}

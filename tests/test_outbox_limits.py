@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from ledgers import live
+from ledgers import ANA as ANA_OF_BOOKS
+from ledgers import Books, live
 from shops import ANA, BEN, Shop, open_shop
 
 from rasa_coexistence.ledger import rates, schema, syncs
@@ -126,6 +127,15 @@ async def test_what_comes_in_takes_slots_for_a_second(
         assert found == pytest.approx(after)
     finally:
         await database.close()
+
+
+async def test_every_message_of_a_webhook_counts_and_a_repeated_one_does_not(books: Books) -> None:
+    """Meta's twenty a second are of both directions; what it sends again it counted before."""
+    body = live(ANA_OF_BOOKS, ("wamid.1", "uno"), ("wamid.2", "dos"), ("wamid.3", "tres"))
+    await books.tell(body)
+    await books.tell(body)
+    [number] = await books.rows(schema.numbers)
+    assert number.send_slot_at == pytest.approx(books.clock() + 3 / 20)
 
 
 async def test_one_customer_gets_no_flood(url: str) -> None:
