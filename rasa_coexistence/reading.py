@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from enum import IntEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +27,14 @@ LIVE_BODIES = 25
 LIVE_SECONDS = 0.015  # of one transaction: the next webhook's 200 waits for it
 LIVE_EVENTS = 4  # filed before the clock is asked again
 HISTORY_MESSAGES = THREAD_PART  # of one transaction
+
+
+class Read(IntEnum):
+    """How much was read."""
+
+    NOTHING = 0  # there was nothing
+    ALL = 1
+    SOME = 2  # there is more
 
 
 class Reader:
@@ -80,10 +89,10 @@ class Reader:
         news.write(connection, self._rules, self._clock())
         return aside.put_back(connection, item)
 
-    def _read_live(self, connection: Any) -> bool:
+    def _read_live(self, connection: Any) -> Read:
         bodies = inbox.oldest(connection, inbox.LIVE, now=self._clock(), limit=LIVE_BODIES)
         news = NumberNews()
-        end = time.perf_counter() + LIVE_SECONDS
+        end, done = time.perf_counter() + LIVE_SECONDS, 0
         waiting: frozenset[str] | None = None  # who may have something in a long body that is half read
         for body in bodies:
             steps = self._steps_of(body)
@@ -92,6 +101,7 @@ class Reader:
                 if people is None or not waiting.isdisjoint(people):
                     break  # each customer's messages stay in their order
             is_done = self._read_until(end, connection, body, steps, news)
+            done += is_done
             if body is bodies[0]:
                 self._half_read = None if is_done else (body.id, steps)
             if not is_done and waiting is None and (waiting := steps.people()) is not None:
@@ -99,7 +109,9 @@ class Reader:
             elif not is_done or time.perf_counter() > end:
                 break
         news.write(connection, self._rules, self._clock())
-        return bool(bodies)
+        if not bodies:
+            return Read.NOTHING
+        return Read.ALL if done == len(bodies) < LIVE_BODIES else Read.SOME
 
     def _read_until(
         self, end: float, connection: Any, body: inbox.Body, steps: Steps, news: NumberNews

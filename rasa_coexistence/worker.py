@@ -17,7 +17,7 @@ from rasa_coexistence.ledger import dialects, queues, syncs
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.outbox import Outbox
 from rasa_coexistence.patience import Patience
-from rasa_coexistence.reading import Reader
+from rasa_coexistence.reading import Read, Reader
 from rasa_coexistence.talk import Talk
 
 log = structlog.get_logger(__name__)
@@ -124,9 +124,9 @@ class Worker:
 
     async def _read_live(self) -> bool:
         read = await self._reader.read_live()
-        if read:
+        if read is not Read.NOTHING:
             self.wake(queues.TALK, queues.SEND)
-        return read
+        return read is Read.SOME
 
     async def _read_or_import(self) -> bool:
         """Read history, and import it once nothing more is to be read: each import writes a chat anew."""
@@ -159,7 +159,7 @@ class Worker:
         return True
 
     async def _dispatch(self, queue: str) -> bool:
-        """Start visits to conversations that are due, as many as fit."""
+        """Start visits to conversations that are due, as many as fit; return whether more may be due."""
         if queue == queues.TALK and not self._talk.is_ready:
             return False  # no model is loaded yet: all would only be postponed
         room = AT_ONCE - sum(task.get_name() == queue for task in self._tasks)
@@ -171,7 +171,7 @@ class Worker:
         )
         for lease in leases:
             self._spawn(self._visit(queue, lease), name=queue)
-        return bool(leases)
+        return len(leases) == room
 
     async def _visit(self, queue: str, lease: queues.Lease) -> None:
         due_at: float | queues.Released | None = None
