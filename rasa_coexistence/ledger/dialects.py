@@ -19,8 +19,10 @@ def create_engine(url: str) -> Any:
     # Without hide_parameters any error that gets into a log would bring along what customers wrote.
     always = {"future": True, "hide_parameters": True}
     if sa.engine.make_url(url).get_backend_name() != "sqlite":
-        connect_args = {"connect_timeout": 5}
-        return sa.create_engine(url, pool_pre_ping=True, pool_size=12, connect_args=connect_args, **always)
+        # The connection that came back last goes first: each keeps for ever the room that its largest webhook
+        # took, and in turn all of them would need it.
+        pool = {"pool_pre_ping": True, "pool_size": 12, "pool_use_lifo": True}
+        return sa.create_engine(url, connect_args={"connect_timeout": 5}, **pool, **always)
     # Kept open: SQLite moves the whole write-ahead log into the file whenever the last connection closes.
     pool = {"poolclass": sa.pool.QueuePool, "pool_size": 8}
     options = {"check_same_thread": False, "cached_statements": 512}
