@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -64,6 +65,7 @@ class Worker:
         self._is_full = {queues.TALK: False, queues.SEND: False}
         self._news = {name: asyncio.Event() for name in ("live", "history", queues.TALK, queues.SEND)}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._held: set[queues.Lease] = set()  # what is being worked on; a lease left behind runs out
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -151,11 +153,14 @@ class Worker:
         )
         if not leases:
             return False
+        self._held.update(leases)
         try:
             await self._history.import_leased(leases)
         except BaseException:
             await self._database.write(self._release_all, leases, self._clock() + RETRY_SECONDS)
             raise
+        finally:
+            self._held.difference_update(leases)
         return True
 
     async def _dispatch(self, queue: str) -> bool:
@@ -172,6 +177,9 @@ class Worker:
         for lease in leases:
             self._spawn(self._visit(queue, lease), name=queue)
         return len(leases) == room
+
+    def _let_lie(self, lease: queues.Lease, _visit: asyncio.Task[None]) -> None:
+        self._held.discard(lease)
 
     async def _visit(self, queue: str, lease: queues.Lease) -> None:
         due_at: float | queues.Released | None = None
@@ -211,19 +219,20 @@ class Worker:
         for lease in leases:
             queues.release(connection, lease, due_at=due_at)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str | None = None) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str | None = None) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _renew_until_stopped(self) -> None:
-        """Renew all leases from a thread of their own: Rasa blocks the event loop at times."""
+        """Renew the leases of what is under way, from a thread of their own: Rasa blocks the event loop at times."""
         while not self._stopping.wait(queues.RENEW_SECONDS):
             self._renew()
 
     def _renew(self) -> None:
         try:
-            self._database.write_here(queues.renew, self._owner, now=self._clock())
+            self._database.write_here(queues.renew, list(self._held), now=self._clock())
         except LedgerUnavailable:
             pass  # said in the log by the ledger
         except Exception as error:  # if this thread ended, every long turn would run twice

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from ledgers import ANA, BEN, NOW, Books, live
+from msgspec.structs import replace
 from sqlalchemy import update
 
 from rasa_coexistence.errors import LeaseLost
@@ -92,7 +93,7 @@ async def test_a_renewed_lease_holds(busy: Books) -> None:
     [lease] = await busy.claim(TALK, owner="slow")
     for _ in range(5):
         busy.clock.move(LEASE_SECONDS - 1)
-        await busy.database.write(queues.renew, "slow", now=busy.clock())
+        await busy.database.write(queues.renew, [lease], now=busy.clock())
     await busy.database.write(queues.check, lease, now=busy.clock())
     assert await busy.claim(TALK) == []
 
@@ -101,16 +102,17 @@ async def test_a_lease_that_ran_out_is_not_renewed(busy: Books) -> None:
     """Somebody may have begun to work on what it guarded, and have finished."""
     [lease] = await busy.claim(TALK, owner="late")
     busy.clock.move(LEASE_SECONDS + 0.1)
-    await busy.database.write(queues.renew, "late", now=busy.clock())
+    await busy.database.write(queues.renew, [lease], now=busy.clock())
     with pytest.raises(LeaseLost):
         await busy.database.write(queues.check, lease, now=busy.clock())
 
 
-async def test_nobody_renews_another_process_s_leases(busy: Books) -> None:
-    """The lease of a dead process would never run out."""
-    await busy.claim(TALK, owner="dead")
+async def test_a_lease_is_renewed_only_by_who_has_it(busy: Books) -> None:
+    """The lease of a dead process, or of a visit that is over, would never run out."""
+    [dead] = await busy.claim(TALK, owner="dead")
     busy.clock.move(LEASE_SECONDS - 1)
-    await busy.database.write(queues.renew, "alive", now=busy.clock())
+    other = replace(dead, token="alive:1")
+    await busy.database.write(queues.renew, [other], now=busy.clock())
     busy.clock.move(2)
     assert len(await busy.claim(TALK, owner="alive")) == 1
 
@@ -133,7 +135,7 @@ async def test_what_comes_during_a_visit_is_due_after_it(busy: Books, queue: str
     [lease] = await busy.claim(queue, owner="slow")
     for _ in range(int(seconds // (LEASE_SECONDS - 1)) + 1):
         busy.clock.move(min(seconds, LEASE_SECONDS - 1))
-        await busy.database.write(queues.renew, "slow", now=busy.clock())
+        await busy.database.write(queues.renew, [lease], now=busy.clock())
     await wake(busy, queue, lease)
     await release(busy, lease)
     assert len(await busy.claim(queue)) == 1

@@ -65,16 +65,20 @@ def claim(
     return [Lease(conversation_id=id_, queue=queue, token=token, claimed_due_at=end) for id_ in ids]
 
 
-def renew(connection: Any, owner: str, *, now: float) -> None:
-    """Keep all leases of a process for another while."""
+def renew(connection: Any, leases: Sequence[Lease], *, now: float) -> None:
+    """Keep what is being worked on for another while.
+
+    One that ran out is not taken back: somebody may have begun to work on what it guarded.
+    """
     dialects.serialize(connection, dialects.MANY)
-    for queue in (TALK, SEND):
-        _due, lease, until = _columns(queue)
-        # A lease that ran out is not taken back: somebody may have begun to work on what it guarded.
-        held = sa.and_(lease.like(f"{owner}:%"), until >= now)
-        connection.execute(
-            conversations.update().where(until.isnot(None), held).values({until.name: now + LEASE_SECONDS})
-        )
+    for queue in _LEASE_OF:
+        ours = [
+            {"this": lease.conversation_id, "token": lease.token, "now": now, "end": now + LEASE_SECONDS}
+            for lease in leases
+            if lease.queue == queue
+        ]
+        if ours:
+            connection.execute(_STATEMENTS[queue].renew, ours)
 
 
 def check(connection: Any, lease: Lease, *, now: float) -> None:
