@@ -117,6 +117,7 @@ class OpenTracker:
         self._processor = processor
         self._store = store
         self._tracker = tracker
+        self._stored = len(tracker.events)
 
     @property
     def is_paused(self) -> bool:
@@ -234,6 +235,7 @@ class OpenTracker:
 
     async def save(self) -> None:
         """Store the tracker; raise Postponed when the store fails."""
+        rasa_events.keep_in_session(self._tracker.events, after=self._stored)
         with _postponing("the tracker store failed to write"):
             await self._processor.run_anonymization_pipeline(self._tracker)
             await self._store.save(self._tracker)
