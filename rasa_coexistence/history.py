@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 ROWS_AT_ONCE = 4000  # messages of one transaction in the tracker store, unless one chat alone has more
 STORE_IS_DOWN = 3  # failures one after the other
+ASIDE_SECONDS = 2.0  # for a visit to begin that imports a chat for its customer's sake
 LONGEST_PAUSE_SECONDS = 300.0  # between two tries of what fails again and again
 
 Leased = tuple[queues.Lease, Chat]
@@ -76,9 +77,21 @@ class HistoryImport:
         waiting = deque(zip(leases, await self._database.read(chats.load_many, ids), strict=True))
         while waiting:
             await self._database.courtesy.quiet()
+            if not (waiting := await self._without_customers(waiting)):
+                return
             batch = _next_batch(waiting, self._database.courtesy.piece(ROWS_AT_ONCE))
             if not await self._import_together(batch):
                 await self._one_by_one(batch)
+
+    async def _without_customers(self, waiting: deque[Leased]) -> deque[Leased]:
+        """Let go of those in which a customer waits: their visit imports them, and does not stand in line."""
+        now = self._clock()
+        ids = [chat.id for _lease, chat in waiting]
+        wanted = await self._database.read(queues.due_among, queues.TALK, ids, now=now)
+        for lease, chat in waiting:
+            if chat.id in wanted:
+                await self._database.write(queues.release, lease, due_at=now + ASIDE_SECONDS)
+        return deque(pair for pair in waiting if pair[1].id not in wanted)
 
     async def _import_together(self, batch: Sequence[Leased]) -> bool:
         """Import conversations in one transaction; return False, nothing imported, if that cannot be."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -24,7 +25,9 @@ from rasa_coexistence.talk import Talk
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.25  # how soon what is due by the clock, or came in through another replica, is seen
-AT_ONCE = 32  # conversations worked on side by side, for talking and for sending each
+AT_ONCE = 32  # conversations worked on side by side, for talking and for sending each,
+SLOW_SECONDS = 5.0  # those apart that take longer: an action that hangs must not silence the bot for all
+MOST_AT_ONCE = 256  # those included
 IMPORT_AT_ONCE = 64
 RETRY_SECONDS = 2.0
 STOP_SECONDS = 5.0
@@ -65,6 +68,7 @@ class Worker:
         self._is_full = {queues.TALK: False, queues.SEND: False}
         self._news = {name: asyncio.Event() for name in ("live", "history", queues.TALK, queues.SEND)}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._began: dict[asyncio.Task[None], float] = {}  # visits, by the monotonic clock
         self._held: set[queues.Lease] = set()  # what is being worked on; a lease left behind runs out
         self._stopping = threading.Event()
 
@@ -167,7 +171,7 @@ class Worker:
         """Start visits to conversations that are due, as many as fit; return whether more may be due."""
         if queue == queues.TALK and not self._talk.is_ready:
             return False  # no model is loaded yet: all would only be postponed
-        room = AT_ONCE - sum(task.get_name() == queue for task in self._tasks)
+        room = self._room(queue)
         self._is_full[queue] = room <= 0
         if room <= 0 or not await self._database.read(queues.is_due, queue, now=self._clock()):
             return False
@@ -178,8 +182,15 @@ class Worker:
             self._spawn(self._visit(queue, lease), name=queue)
         return len(leases) == room
 
-    def _let_lie(self, lease: queues.Lease, _visit: asyncio.Task[None]) -> None:
+    def _room(self, queue: str) -> int:
+        """Return how many more visits may begin."""
+        began = [at for task, at in self._began.items() if task.get_name() == queue]
+        slow = sum(at < time.monotonic() - SLOW_SECONDS for at in began)
+        return min(AT_ONCE + slow, MOST_AT_ONCE) - len(began)
+
+    def _let_lie(self, lease: queues.Lease, visit: asyncio.Task[None]) -> None:
         self._held.discard(lease)
+        self._began.pop(visit, None)
 
     async def _visit(self, queue: str, lease: queues.Lease) -> None:
         due_at: float | queues.Released | None = None
@@ -226,13 +237,14 @@ class Worker:
         return task
 
     def _renew_until_stopped(self) -> None:
-        """Renew the leases of what is under way, from a thread of their own: Rasa blocks the event loop at times."""
+        """Renew the leases of what is under way, from a thread: Rasa blocks the event loop at times."""
         while not self._stopping.wait(queues.RENEW_SECONDS):
             self._renew()
 
     def _renew(self) -> None:
         try:
-            self._database.write_here(queues.renew, list(self._held), now=self._clock())
+            if held := list(self._held):
+                self._database.write_here(queues.renew, held, now=self._clock())
         except LedgerUnavailable:
             pass  # said in the log by the ledger
         except Exception as error:  # if this thread ended, every long turn would run twice

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ledgers import ANA, Books, live
+from ledgers import ANA, BEN, DAY, NOW, Books, history, live
 
+from rasa_coexistence import history as history_module
+from rasa_coexistence import worker
 from rasa_coexistence.errors import LedgerUnavailable, Postponed
+from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.ledger import chats, queues
 from rasa_coexistence.records import MessageState
-from rasa_coexistence.worker import Worker
+from rasa_coexistence.settings import Settings
+from rasa_coexistence.simulator.state import Person
 
 Between = Callable[[str], Awaitable[None]]  # takes the text that was heard
 
@@ -41,10 +46,10 @@ class Bot:
 
 
 @asynccontextmanager
-async def working(books: Books, bot: Any) -> AsyncIterator[Worker]:
+async def working(books: Books, bot: Any) -> AsyncIterator[worker.Worker]:
     """Run a worker with this bot."""
     history: Any = None
-    worker = Worker(
+    working = worker.Worker(
         books.database,
         books.reader,
         bot,
@@ -54,11 +59,11 @@ async def working(books: Books, bot: Any) -> AsyncIterator[Worker]:
         imports_history=False,
         clock=books.clock,
     )
-    worker.start()
+    working.start()
     try:
-        yield worker
+        yield working
     finally:
-        await worker.stop()
+        await working.stop()
 
 
 async def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -100,3 +105,54 @@ async def test_a_lease_that_could_not_be_given_back_runs_out(
             books.clock.move(queues.LEASE_SECONDS / 4)
             await asyncio.sleep(0.2)
         await until(lambda: bot.heard == ["Hola"])
+
+
+async def test_conversations_whose_actions_hang_do_not_silence_the_bot_for_the_others(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait for a shop system that does not answer, the next customer is heard."""
+    monkeypatch.setattr(worker, "SLOW_SECONDS", 0.3)
+    shop_system = asyncio.Event()
+
+    async def at(text: str) -> None:
+        if text == "¿Mi pedido?":
+            await shop_system.wait()
+
+    bot = Bot(books, at)
+    crowd = [Person(wa_id=f"52155500001{number:02}") for number in range(worker.AT_ONCE + 3)]
+    await books.accept(*(live(one, (f"wamid.{one.wa_id}", "¿Mi pedido?")) for one in crowd))
+    async with working(books, bot):
+        await asyncio.sleep(0.5)
+        await books.accept(live(ANA, ("wamid.A1", "Hola")))
+        await until(lambda: bot.heard == ["Hola"])
+        shop_system.set()
+        await until(lambda: len(bot.heard) == len(crowd) + 1)
+
+
+async def test_a_customer_does_not_wait_for_the_old_chats_of_others(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many conversations are leased at once to be imported; the last one's turn may be half a minute away."""
+    monkeypatch.setattr(history_module, "ROWS_AT_ONCE", 1)
+    await books.tell(history(ANA, ("wamid.H1", "Antes", NOW - DAY)))
+    await books.tell(history(BEN, ("wamid.H2", "Antes", NOW - DAY)))
+    imported: list[str | None] = []
+    bridge: Any = SimpleNamespace(importer=lambda: None)
+    importing = HistoryImport(books.database, bridge, books.reader, _settings(), books.clock)
+
+    async def project(chats_: Sequence[chats.Chat]) -> None:
+        imported.extend(chat.wa_id for chat in chats_)
+        await books.tell(live(BEN, ("wamid.B1", "Hola")))
+
+    monkeypatch.setattr(importing, "_project", project)
+    await importing.import_leased(await books.claim(queues.IMPORT))
+    assert imported == [ANA.wa_id]
+    [talk] = await books.claim(queues.TALK)
+    assert talk.conversation_id == (await books.conversation(BEN)).id
+    await books.database.write(queues.release, talk, due_at=None)
+    books.clock.move(history_module.ASIDE_SECONDS)
+    assert len(await books.claim(queues.IMPORT)) == 1, "his old chat is still to be imported"
+
+
+def _settings() -> Settings:
+    return Settings.from_credentials({"verify_token": "verify-me", "app_secret": "0123456789abcdef"})

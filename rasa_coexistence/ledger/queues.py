@@ -49,6 +49,16 @@ def is_leased(connection: Any, queue: str, conversation_id: int, *, now: float) 
     return connection.execute(statement).first() is not None
 
 
+def due_among(connection: Any, queue: str, conversation_ids: Sequence[int], *, now: float) -> set[int]:
+    """Return those of some conversations that wait, also if somebody works on them."""
+    due, _lease, _until = _columns(queue)
+    found: set[int] = set()
+    for ids in dialects.in_slices(conversation_ids):
+        statement = sa.select(conversations.c.id).where(conversations.c.id.in_(ids), due <= now)
+        found.update(connection.execute(statement).scalars())
+    return found
+
+
 def claim(
     connection: Any, queue: str, *, owner: str, now: float, limit: int, due_before: float | None = None
 ) -> list[Lease]:
