@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ledgers import ANA, Books, accept, accept_at_once, as_bytes, live
 
 from rasa_coexistence.errors import LedgerUnavailable, SchemaTooNew
+from rasa_coexistence.ledger import database as database_module
 from rasa_coexistence.ledger import schema
 from rasa_coexistence.ledger.database import Database, Urgency
 
@@ -264,6 +265,56 @@ def gone(database: Database, url: str) -> Iterator[None]:
         )
         yield
         connection.exec_driver_sql(f"ALTER DATABASE {parts.database} ALLOW_CONNECTIONS true")
+
+
+async def test_a_fail_over_that_leaves_the_old_server_as_a_standby_needs_no_restart(
+    postgres_database: str,
+) -> None:
+    """It keeps its connections, answers whether it is there, and takes nothing any more."""
+    database = Database(postgres_database)
+    database.open()
+    name = sa.engine.make_url(postgres_database).database
+    maintenance = sa.create_engine(
+        sa.engine.make_url(postgres_database).set(database="postgres"),
+        isolation_level="AUTOCOMMIT",
+        poolclass=sa.pool.NullPool,
+    )
+    with maintenance.connect() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        database.engine.dispose()  # from now on all are connected to the standby
+        with pytest.raises(LedgerUnavailable):
+            await accept(database, BODY)
+        connection.exec_driver_sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert await accept(database, BODY)
+    await database.close()
+
+
+async def test_a_replica_that_stands_still_does_not_keep_the_others_from_the_ledger_for_ever(
+    postgres_database: str,
+) -> None:
+    """Nor does a server wait for hours for one whose machine died."""
+    database = Database(postgres_database)
+    with database.engine.connect() as connection:
+        connection.rollback()
+        shown = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
+        told = connection.connection.get_dsn_parameters()
+    database.engine.dispose()
+    assert (shown, told["tcp_user_timeout"], told["keepalives_idle"]) == ("15s", "20000", "10")
+
+
+async def test_what_the_database_cannot_follow_does_not_fill_the_memory(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meta sends again what got a 503; what the bot does itself has to go on."""
+    monkeypatch.setattr(database_module, "MOST_WAITING", 3)
+    with busy_writers(books.database):
+        await asyncio.sleep(0.2)
+        waiting = [asyncio.ensure_future(accept(books.database, BODY)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(LedgerUnavailable, match="too much waits"):
+            await accept(books.database, BODY)
+        waiting.append(asyncio.ensure_future(books.database.write(lambda _connection: 1)))
+    assert all(await asyncio.gather(*waiting))
 
 
 async def test_nothing_is_acknowledged_when_the_disk_is_full(tmp_path: Path) -> None:

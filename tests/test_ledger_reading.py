@@ -404,3 +404,13 @@ async def test_sync_progress_never_falls_and_completion_waits_for_the_import(boo
     assert await status("status", "completed_by", "messages_imported") == ["completed", "quiet", 2]
     await books.tell(history(ANA, ("wamid.H3", "3", NOW - DAY), phase=2, chunk_order=1, progress=100))
     assert await status("status", "progress", "messages_received") == ["completed", 100, 3]
+
+
+async def test_what_no_statement_can_hold_keeps_nobody_waiting(books: Books) -> None:
+    """To Python a limit of SQLite's own looks as if the database were in trouble, and that is tried again."""
+    sent = webhooks.message("wamid.P1", NOW, "image", {"id": "1", "mime_type": "image/png", "sha256": "aa"})
+    long = webhooks.message("wamid.P2", NOW, "image", {"id": "2", "sha256": "a" * 60_000})
+    await books.accept(webhooks.echo(NUMBER, BEN, sent), webhooks.echo(NUMBER, ANA, long))
+    await books.accept(live(ANA, ("wamid.A1", "Hola")))
+    await asyncio.wait_for(books.read(), 20)
+    assert await books.said(source="live") == ["Hola"]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 TRIES = 5  # of a transaction that others get in the way of
 _COLLISIONS = ("40001", "40P01")  # PostgreSQL: could not serialize, deadlock
 _LIMITS = "54"  # PostgreSQL: class of what exceeds a limit of its own
+_SQLITE_LIMITS = ("too complex", "too large", "too many", "too deep", "too big")
+MOST_WAITING = 5000  # transactions; what the database cannot follow must not fill the memory
 # What says nothing about our statement: gone, locked, full, read-only after a fail-over.
 _OF_THE_DATABASE = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
@@ -102,6 +105,8 @@ class Database:
         with self._ready:
             if self._closing:
                 raise LedgerUnavailable("the ledger is closed")
+            if urgency is Urgency.ACCEPT and len(self._jobs) >= MOST_WAITING:
+                raise LedgerUnavailable("too much waits for the database already")
             heapq.heappush(self._jobs, job)
             self._ready.notify()
         result: T = await job.answer
@@ -191,9 +196,9 @@ def _run_in_savepoint(connection: Any, job: _Job) -> Any:
     try:
         with savepoint(connection):
             return _Value(job.work(connection))
-    except sa.exc.OperationalError:
-        raise  # disk full or lock lost: the whole transaction is in doubt
     except Exception as error:
+        if isinstance(error, sa.exc.OperationalError) and not is_too_much(error):
+            raise  # disk full or lock lost: the whole transaction is in doubt
         return error
 
 
@@ -212,8 +217,11 @@ def _another_was_first(error: sa.exc.DBAPIError) -> bool:
 
 
 def is_too_much(error: Exception) -> bool:
-    """Tell whether PostgreSQL refuses a statement as more than it can do; to Python it looks like trouble."""
-    return (getattr(getattr(error, "orig", None), "pgcode", None) or "").startswith(_LIMITS)
+    """Tell whether a database refuses a statement as more than it can do; to Python it looks like trouble."""
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, sqlite3.Error):
+        return any(limit in str(cause) for limit in _SQLITE_LIMITS)
+    return (getattr(cause, "pgcode", None) or "").startswith(_LIMITS)
 
 
 @contextlib.contextmanager

@@ -32,6 +32,31 @@ def create_engine(url: str) -> Any:
     return engine
 
 
+# A server whose machine died, or that a fail-over cut off, does not hang up: without these we would wait for
+# two hours, and Meta with us.
+_NOTICE_SILENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,  # seconds
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds
+}
+_READ_ONLY = "25006"
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    # A replica that stands still in a transaction would keep all the others from reading what came in.
+    with connection.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = '15s'")
+    connection.commit()  # or the pool's rollback would take it back
+
+
+def _leave_read_only_server(context: Any) -> None:
+    """Connect anew after a fail-over: a server that became a standby keeps its connections, and answers."""
+    if getattr(context.original_exception, "pgcode", None) == _READ_ONLY:
+        context.is_disconnect = True
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see below
     # secure_delete: what is deleted is overwritten where that costs no write; ``forgetting`` does the rest.
