@@ -22,8 +22,10 @@ async def held(lock_store: Any, sender_id: str) -> AsyncIterator[None]:
     lock = lock_store.lock(sender_id, LOCK_SECONDS, LOCK_POLL_SECONDS)
     try:
         ours = await asyncio.wait_for(lock.__aenter__(), LOCK_PATIENCE_SECONDS)
-    except (LockError, asyncio.TimeoutError) as error:
-        raise Postponed("Rasa's lock of the conversation is taken", retry_in_seconds=1.0) from error
+    except Exception as error:  # LockError, or what the lock store's own driver raises: nothing was done yet
+        is_taken = isinstance(error, LockError | asyncio.TimeoutError)
+        reason = "Rasa's lock of the conversation is taken" if is_taken else "Rasa's lock store fails"
+        raise Postponed(reason, retry_in_seconds=1.0) from error
     renewing = asyncio.create_task(_keep_ticket(lock_store, sender_id, ours))
     try:
         yield
