@@ -66,7 +66,7 @@ def add_onboarding_routes(routes: Blueprint, service: Service) -> None:
         return await _answer(service, onboarding, minds_syncs=True)
 
     async def follow_onboarding(request: Request, onboarding_id: str) -> HTTPResponse:
-        onboarding = await onboardings.load(onboarding_id)
+        onboarding = await onboardings.load(onboarding_id) if _ID.fullmatch(onboarding_id) else None
         if onboarding is None:
             return failure(404, "not_found", "there is no such onboarding")
         return await _answer(service, onboarding)
@@ -75,7 +75,7 @@ def add_onboarding_routes(routes: Blueprint, service: Service) -> None:
         number = request.args.get("id") or service.settings.phone_number_id
         if not number:
             raise BadRequest("say which number: ?id=<phone_number_id>")
-        if await service.database.read(syncs.status, number) is None:
+        if not number.isdigit() or await service.database.read(syncs.status, number) is None:
             return failure(404, "not_found", f"no number with the phone_number_id {number} is known here")
         await _stream(request, service, number)
         return None

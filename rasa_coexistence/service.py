@@ -12,6 +12,7 @@ import structlog
 
 from rasa_coexistence import forget, identity, takeover
 from rasa_coexistence.errors import CoexistenceError, LedgerUnavailable
+from rasa_coexistence.faults import fault
 from rasa_coexistence.from_whatsapp import Scan, scan
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.history import HistoryImport
@@ -176,6 +177,8 @@ class Service:
             except CoexistenceError as error:
                 log.error("ledger.cannot_open", reason=str(error), remedy="put it right and start again")
                 return
+            except Exception as error:  # if this task ended, every webhook would get 503 for ever
+                log.error("ledger.cannot_open", remedy="check what its user may do", **fault(error))
 
     def _parsing(self) -> HistoryParse:
         return HistoryParse(

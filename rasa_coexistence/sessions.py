@@ -22,7 +22,7 @@ def new_session(admin_token: str, *, now: float) -> str:
 def is_session(value: str, admin_token: str, *, now: float) -> bool:
     """Tell whether a cookie's value is one of ours and still good."""
     claim, _, signature = value.rpartition(".")
-    if not hmac.compare_digest(signature.encode(), _signature(claim, admin_token).encode()):
+    if not hmac.compare_digest(signature.encode("utf-8", "replace"), _signature(claim, admin_token).encode()):
         return False
     ends_at = claim.partition(".")[0]
     return ends_at.isdigit() and now < int(ends_at)
@@ -37,4 +37,4 @@ def set_cookie(value: str, *, path: str, secure: bool) -> str:
 
 def _signature(claim: str, admin_token: str) -> str:
     key = hashlib.sha256(b"rasa_coexistence session\0" + admin_token.encode()).digest()
-    return hmac.new(key, claim.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, claim.encode("utf-8", "replace"), hashlib.sha256).hexdigest()

@@ -15,9 +15,11 @@ import sqlalchemy as sa
 from channels import ADMIN_TOKEN, PHONE_NUMBER_ID, SETUP, Site, credentials, running_channel
 from ledgers import ANA, DAY, NOW, as_bytes, history, live
 
+from rasa_coexistence import sessions
 from rasa_coexistence.errors import LedgerUnavailable
 from rasa_coexistence.ledger import schema
 from rasa_coexistence.ledger.database import Database
+from rasa_coexistence.onboarding.adopting import check_in
 from rasa_coexistence.signature import sign
 
 LIVE = as_bytes(live(ANA, ("wamid.A1", "Hola")))
@@ -431,6 +433,43 @@ async def test_a_ledger_that_turns_out_to_be_a_newer_release_s_is_told_in_the_lo
             await asyncio.sleep(0.05)
         assert "install the newer release" in told
         assert (await site.post("/webhook", LIVE))[0] == 503
+
+
+async def test_a_ledger_that_cannot_be_opened_for_any_other_reason_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody puts the rights of its user right meanwhile."""
+    monkeypatch.setattr("rasa_coexistence.service.OPEN_RETRY_SECONDS", 0.05)
+    folder, tries = tmp_path / "later", list[int]()
+
+    def fails_twice(*args: Any, **others: Any) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RuntimeError("permission denied for schema public")
+        check_in(*args, **others)
+
+    monkeypatch.setattr("rasa_coexistence.service.check_in", fails_twice)
+    async with running_channel(credentials(f"sqlite:///{folder}/ledger.db")) as site:
+        assert (await site.post("/webhook", LIVE))[0] == 503
+        folder.mkdir()
+        for _ in range(200):
+            if (await site.post("/webhook", LIVE))[0] == 200:
+                break
+            await asyncio.sleep(0.05)
+        assert await site.post("/webhook", LIVE) == OK
+    assert "ledger.cannot_open" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("path", ["/api/sync/events?id=%00", "/api/onboarding/%2500"])
+async def test_ids_that_no_database_could_hold_are_not_found(postgres_database: str, path: str) -> None:
+    """They are not an error of ours."""
+    async with running_channel(credentials(postgres_database)) as site:
+        assert (await site.call("GET", path, headers=BEARER))[0] == 404
+
+
+def test_a_cookie_of_any_bytes_is_no_session() -> None:
+    """Sanic hands out what is not UTF-8 as halves of characters."""
+    assert not sessions.is_session("\udcff.\udcff", "a token", now=0.0)
 
 
 async def test_everything_that_was_accepted_is_there_after_a_restart(tmp_path: Path) -> None:
