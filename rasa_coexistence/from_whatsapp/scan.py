@@ -83,7 +83,7 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 def scan(body: bytes) -> Scan:
-    """Return what a body is about; raise BadRequest when it is no JSON object."""
+    """Return what a body is about; raise BadRequest when it is no JSON."""
     found = list(changes(_decode(body)))
     of_history = [change for change in found if isinstance(change, Change) and change.field == "history"]
     bulk = BULK if len(body) > BIG_BODY else BULK_OF_ANY_SIZE
@@ -106,9 +106,7 @@ def _decode(body: bytes) -> JSON:
         whole = decode(body) if rb"\u0000" in body else _decoder.decode(body)  # mended as when read
     except (msgspec.DecodeError, RecursionError):
         whole = decode(body)  # some part has another type than it should
-    if not isinstance(whole, dict):
-        raise BadRequest("the body is not a JSON object")
-    return dict(whole)
+    return dict(whole) if isinstance(whole, dict) else {}  # what is no object is kept, and set aside
 
 
 def _customers(change: Change) -> Iterator[ContactIds]:
