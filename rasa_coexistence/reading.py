@@ -206,13 +206,24 @@ def _file(place: Place, step: Step) -> None:
         reason = f"could not be filed: {type(error).__name__}"
     else:
         return
+    try:
+        raw, webhook = step.raw(), step.webhook()
+        _keep_aside(place, step, reason, raw, webhook)
+    except Exception as error:  # what cannot even be written down must not keep all that is behind it waiting
+        if isinstance(error, sa.exc.DBAPIError):
+            raise
+        log.error("reading.content_lost", path=step.path, **fault(error))
+        _keep_aside(place, step, f"{reason}, nor written down: {type(error).__name__}", None, None)
+
+
+def _keep_aside(place: Place, step: Step, reason: str, raw: Any, webhook: Any) -> None:
     inbox.keep_aside(
         place.connection,
         reason=reason,
         path=step.path,
-        raw=step.raw(),
+        raw=raw,
         received_at=place.received_at,
-        webhook=step.webhook(),
+        webhook=webhook,
     )
 
 

@@ -146,7 +146,11 @@ def _excerpts(body: bytes) -> Callable[[str], Any]:
         except BadRequest:
             return body.decode("utf-8", "replace")
 
-    return lambda path: again.excerpt(whole(), path)
+    def excerpt(path: str) -> Any:
+        read = whole()
+        return read if isinstance(read, str) else again.excerpt(read, path)
+
+    return excerpt
 
 
 def _bound(file: Callable[..., object], *arguments: Any) -> Callable[[Place], object]:

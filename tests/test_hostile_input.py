@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from ledgers import ANA, BEN, NOW, NUMBER, Books, as_bytes, echo, history, live
 
-from rasa_coexistence.errors import LedgerUnavailable
+from rasa_coexistence.errors import BadRequest, LedgerUnavailable
 from rasa_coexistence.ledger import schema
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.simulator import webhooks
@@ -130,3 +131,20 @@ def _sent(connection: Any, conversation_id: int) -> None:
         "changed_at": NOW,
     }
     connection.execute(schema.outbox.insert().values(**values))
+
+
+@pytest.mark.parametrize(
+    "change", ['{"field":"news","value":{"a":%s}}', '{"field":"messages","value":{"messages":[%s]}}']
+)
+async def test_nesting_that_is_only_just_too_deep_stops_nothing(books: Books, change: str) -> None:
+    """How deep Python can look depends on where it stands: what a route took a reader may not."""
+    for depth in range(850, 1000):
+        nested = change % ("[" * depth + "]" * depth)
+        with suppress(BadRequest):
+            await books.accept(
+                f'{{"object":"whatsapp_business_account","entry":[{{"changes":[{nested}]}}]}}'.encode()
+            )
+    await books.accept(live(BEN, ("wamid.B1", "Aquí estoy")))
+    await books.read()
+    assert await books.said() == ["Aquí estoy"]
+    assert await books.rows(schema.inbox) == []
