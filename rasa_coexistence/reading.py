@@ -46,8 +46,8 @@ class Reader:
         self._clock = clock
         self._half_read: tuple[int, Steps] | None = None  # to read a long body anew for each slice takes long
 
-    async def read_live(self) -> bool:
-        """Read some live bodies; return whether there were any."""
+    async def read_live(self) -> Read:
+        """Read some live bodies."""
         return await self._database.write(self._read_live, urgency=Urgency.READ)
 
     async def read_history(self) -> bool:

@@ -162,8 +162,19 @@ def _event_step(file: Callable[[Place, Any], None], event: Any, path: str) -> St
         file=_bound(file, event),
         path=path,
         raw=partial(getattr, event, "raw", event),
+        webhook=partial(again.webhook_of, event),
         weight=1,
         people=_people_of(event),
+    )
+
+
+def _unreadable_step(event: events.Unreadable, excerpt: Callable[[str], Any]) -> Step:
+    return Step(
+        file=_bound(filing_rest.file_unreadable, event, excerpt),
+        path=event.path,
+        raw=partial(getattr, event, "raw"),
+        webhook=partial(excerpt, event.path),
+        weight=1,
     )
 
 

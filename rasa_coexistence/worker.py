@@ -179,7 +179,10 @@ class Worker:
             queues.claim, queue, owner=self._owner, now=self._clock(), limit=room
         )
         for lease in leases:
-            self._spawn(self._visit(queue, lease), name=queue)
+            self._held.add(lease)
+            visit = self._spawn(self._visit(queue, lease), name=queue)
+            self._began[visit] = time.monotonic()
+            visit.add_done_callback(partial(self._let_lie, lease))
         return len(leases) == room
 
     def _room(self, queue: str) -> int:

@@ -22,9 +22,13 @@ def create_engine(url: str) -> Any:
         # The connection that came back last goes first: each keeps for ever the room that its largest webhook
         # took, and in turn all of them would need it.
         pool = {"pool_pre_ping": True, "pool_size": 12, "pool_use_lifo": True}
-        return sa.create_engine(url, connect_args={"connect_timeout": 5}, **pool, **always)
+        connect_args = {**_NOTICE_SILENCE, **sa.engine.make_url(url).query}
+        engine = sa.create_engine(url, connect_args=connect_args, **pool, **always)
+        sa.event.listen(engine, "connect", _prepare_postgresql)
+        sa.event.listen(engine, "handle_error", _leave_read_only_server)
+        return engine
     # Kept open: SQLite moves the whole write-ahead log into the file whenever the last connection closes.
-    pool = {"poolclass": sa.pool.QueuePool, "pool_size": 8}
+    pool = {"poolclass": sa.pool.QueuePool, "pool_size": 8, "pool_use_lifo": True}
     options = {"check_same_thread": False, "cached_statements": 512}
     engine = sa.create_engine(url, connect_args=options, **pool, **always)
     sa.event.listen(engine, "connect", _prepare_sqlite)

@@ -186,6 +186,7 @@ class _Statements:
         taken = {lease.name: sa.bindparam("token"), until.name: end, due.name: end}
         self.take = Prepared(conversations.update().where(one).values(taken))
         self.still_held = Prepared(dialects.for_update(sa.select(id_).where(ours, until >= now)))
+        self.renew = conversations.update().where(ours, until >= now).values({until.name: end})
         done = {**nobody, due.name: sa.case((nothing_came, sa.null()), else_=due)}
         self.let_go = Prepared(conversations.update().where(ours).values(done))
         later = {**nobody, due.name: sa.case((nothing_came, at), (due < at, due), else_=at)}
