@@ -14,14 +14,13 @@ from rasa_coexistence.cli.forget import forget
 from rasa_coexistence.cli.output import keep_quiet
 from rasa_coexistence.cli.replay import replay
 from rasa_coexistence.cli.simulate import simulate
+from rasa_coexistence.cli.status import status
+from rasa_coexistence.cli.sync import sync
 from rasa_coexistence.cli.takeover import takeover
 
 app = typer.Typer(help="WhatsApp Business coexistence for Rasa.", no_args_is_help=True, add_completion=False)
-app.command()(simulate)
-app.command()(doctor)
-app.command()(export)
-app.command()(forget)
-app.command()(replay)
+for command in (doctor, status, sync, export, forget, replay, simulate):
+    app.command()(command)
 app.add_typer(takeover, name="takeover")
 
 
