@@ -18,6 +18,7 @@ from rasa_coexistence.errors import LedgerUnavailable, SchemaTooNew
 from rasa_coexistence.ledger import database as database_module
 from rasa_coexistence.ledger import schema
 from rasa_coexistence.ledger.database import Database, Urgency
+from rasa_coexistence.ledger.prepared import at_drivers_speed, savepoint
 
 BODY = as_bytes(live(ANA, ("wamid.A1", "Hola")))
 
@@ -285,6 +286,29 @@ async def test_a_fail_over_that_leaves_the_old_server_as_a_standby_needs_no_rest
         with pytest.raises(LedgerUnavailable):
             await accept(database, BODY)
         connection.exec_driver_sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert await accept(database, BODY)
+    await database.close()
+
+
+async def test_a_server_that_dies_within_a_savepoint_is_told_as_gone(
+    postgres_database: str,
+) -> None:
+    """To undo the part as well must not hide why."""
+    database = Database(postgres_database)
+    database.open()
+    maintenance = sa.create_engine(
+        postgres_database, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool
+    )
+
+    def die(connection: Any) -> None:
+        with savepoint(connection):
+            pid = at_drivers_speed(connection, "SELECT pg_backend_pid()", fetch=lambda c: c.fetchone()[0])
+            with maintenance.connect() as other:
+                other.exec_driver_sql(f"SELECT pg_terminate_backend({pid})")
+            at_drivers_speed(connection, "SELECT 1")
+
+    with pytest.raises(LedgerUnavailable):
+        await database.write(die)
     assert await accept(database, BODY)
     await database.close()
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from rasa_coexistence.ledger.prepared import at_drivers_speed
+from rasa_coexistence.ledger.prepared import at_drivers_speed, is_from_standby
 
 
 def create_engine(url: str) -> Any:
@@ -45,7 +45,6 @@ _NOTICE_SILENCE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,  # milliseconds
 }
-_READ_ONLY = "25006"
 
 
 def _prepare_postgresql(connection: Any, _record: Any) -> None:
@@ -56,8 +55,8 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
 
 
 def _leave_read_only_server(context: Any) -> None:
-    """Connect anew after a fail-over: a server that became a standby keeps its connections, and answers."""
-    if getattr(context.original_exception, "pgcode", None) == _READ_ONLY:
+    """Connect anew after a fail-over, all of the pool."""
+    if is_from_standby(context.original_exception):
         context.is_disconnect = True
 
 

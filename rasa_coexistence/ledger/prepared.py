@@ -119,6 +119,11 @@ def at_drivers_speed(
         cursor.close()
 
 
+def is_from_standby(error: BaseException | None) -> bool:
+    """Tell whether a server takes nothing: after a fail-over it keeps its connections, and answers."""
+    return getattr(error, "pgcode", None) == "25006"
+
+
 @contextmanager
 def savepoint(connection: Any) -> Iterator[None]:
     """Undo what is done within if it fails."""
@@ -126,8 +131,9 @@ def savepoint(connection: Any) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        at_drivers_speed(connection, "ROLLBACK TO SAVEPOINT part")
-        at_drivers_speed(connection, "RELEASE SAVEPOINT part")
+        if not connection.invalidated:  # else all is undone, and what went wrong must be told as it is
+            at_drivers_speed(connection, "ROLLBACK TO SAVEPOINT part")
+            at_drivers_speed(connection, "RELEASE SAVEPOINT part")
         raise
     at_drivers_speed(connection, "RELEASE SAVEPOINT part")
 
@@ -147,9 +153,12 @@ def _odd_columns(statement: Any, dialect: Any) -> list[tuple[int, Callable[[Any]
 
 def _as_of_sqlalchemy(connection: Any, cursor: Any, error: Exception) -> Exception:
     dialect = connection.dialect
-    is_gone = dialect.is_disconnect(error, connection.connection, cursor)
+    is_standby = is_from_standby(error)
+    is_gone = is_standby or dialect.is_disconnect(error, connection.connection, cursor)
     if is_gone:
         connection.invalidate(error)
+    if is_standby:
+        connection.engine.dispose()  # the other connections lead there as well, and seem fine
     raised: Exception = sa.exc.DBAPIError.instance(
         None,
         None,
