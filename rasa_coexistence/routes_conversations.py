@@ -57,10 +57,11 @@ def _add_lists(routes: Blueprint, service: Service) -> None:
         chat = await _find(service, conversation)
         if chat is None:
             return _not_found(conversation)
-        page = await service.database.read(
-            overview.list_messages, chat.id, limit=_limit(request), before=request.args.get("before")
+        shown, page = await service.database.read(
+            _with_messages, chat.id, service.clock(), _limit(request), request.args.get("before")
         )
-        return json({"messages": page.items, "next": page.next})
+        about = msgspec.to_builtins(shown)
+        return json({"conversation": about, "messages": page.items, "next": page.next})
 
     protect = for_admins(service)
     routes.add_route(protect(conversations), "/api/conversations", methods=["GET"])
@@ -109,6 +110,14 @@ async def _find(service: Service, conversation: str) -> Chat | None:
     if "\x00" in sender_id or len(sender_id) > 255:
         return None  # not every database takes it
     return await service.database.read(chats.by_sender_id, sender_id)
+
+
+def _with_messages(
+    connection: Any, conversation_id: int, now: float, limit: int, before: str | None
+) -> tuple[overview.ShownConversation, overview.Page]:
+    chat = chats.load(connection, conversation_id)
+    page = overview.list_messages(connection, conversation_id, limit=limit, before=before)
+    return overview.conversation(connection, chat, now=now), page
 
 
 async def _changed(service: Service, chat: Chat) -> HTTPResponse:

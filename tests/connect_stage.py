@@ -133,7 +133,7 @@ class Stage:
         }
         async with visiting(self.browser, host, played, locale=LOCALES[language], phone=phone) as visit:
             if logged_in:
-                await visit.context.add_cookies([_session(self.site.url)])  # type: ignore[list-item]
+                await visit.context.add_cookies([session_cookie(self.site.url)])  # type: ignore[list-item]
             yield Owner(visit=visit, language=language, url=self.site.url)
 
     def signs_up(self, number: Number | None = None, **how: Any) -> str:
@@ -190,7 +190,8 @@ async def _metas_window(route: Route) -> None:
     await route.fulfill(path=STAND_IN / "dialog.html", content_type="text/html")
 
 
-def _session(url: str) -> dict[str, Any]:
+def session_cookie(url: str) -> dict[str, Any]:
+    """Return the cookie of somebody who is logged in."""
     value = sessions.new_session(ADMIN_TOKEN, now=time.time())
     where = {"domain": "127.0.0.1", "path": urlsplit(url).path}
     return {"name": sessions.COOKIE, "value": value, "httpOnly": True, "sameSite": "Strict", **where}

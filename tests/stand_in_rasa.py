@@ -28,12 +28,16 @@ async def _nothing() -> None:
 
 
 class StandInBot:
-    """Says ``bubbles`` texts that name the message they answer; ``between`` runs before each."""
+    """Says ``bubbles`` texts, which name the message they answer unless ``says`` is another.
+
+    ``between`` runs before each.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.bubbles = 1
         self.hands_off = False
         self.between: Between = _nothing
+        self.says: Callable[[Any, int], str] = lambda heard, number: f"{heard.message_id} {number}"
         self._clock = clock
 
     async def answer(self, tracker: Any, channel: Any) -> None:
@@ -44,7 +48,7 @@ class StandInBot:
             tracker.update(ConversationPaused(timestamp=self._clock()))
         for number in range(self.bubbles):
             await self.between()
-            said = BotUttered(f"{heard.message_id} {number}", timestamp=self._clock())
+            said = BotUttered(self.says(heard, number), timestamp=self._clock())
             tracker.update(said)
             await channel.send_response(tracker.sender_id, said.message())
         tracker.update(ActionExecuted("action_listen", timestamp=self._clock()))

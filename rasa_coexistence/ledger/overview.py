@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from rasa_coexistence.errors import BadRequest
 from rasa_coexistence.events import JSON
-from rasa_coexistence.ledger import chats
+from rasa_coexistence.ledger import chats, message_rows
 from rasa_coexistence.ledger.chats import Chat
 from rasa_coexistence.ledger.schema import conversations, messages, numbers, outbox
 from rasa_coexistence.records import BubbleState, MessageState
@@ -164,16 +164,29 @@ def number_takeover(connection: Any, phone_number_id: str, *, now: float) -> Sho
 
 
 def _messages(connection: Any, ids: list[int]) -> dict[tuple[int, int], JSON]:
-    rows = connection.execute(sa.select(messages).where(messages.c.id.in_(ids))) if ids else []
-    return {(0, row.id): _message(row) for row in rows}
+    rows = connection.execute(sa.select(messages).where(messages.c.id.in_(ids))).all() if ids else []
+    failed = [row.wamid for row in rows if row.source == "bot" and row.status == BubbleState.FAILED.value]
+    reasons = _why_failed(connection, failed)
+    return {(0, row.id): _message(connection, row) | reasons.get(row.wamid, {}) for row in rows}
 
 
-def _message(row: Any) -> JSON:
+def _why_failed(connection: Any, wamids: list[str]) -> dict[str, JSON]:
+    """Return what Meta said of messages that it took and could not deliver."""
+    columns = (outbox.c.wamid, outbox.c.reason, outbox.c.code)
+    rows = connection.execute(sa.select(*columns).where(outbox.c.wamid.in_(wamids))) if wamids else []
+    return {row.wamid: {"reason": row.reason, "code": row.code} for row in rows}
+
+
+def _message(connection: Any, row: Any) -> JSON:
     content = {} if row.content is None else msgspec.json.decode(row.content)
     told = {
         key: content[key] for key in ("fields", "label", "target", "emoji", "context") if content.get(key)
     }
+    quoted = (content.get("context") or {}).get("id")
+    if quoted:
+        told["quoted"] = _quoted(connection, row, quoted)
     return {
+        "id": f"m{row.id}",
         "wamid": row.wamid,
         "role": _role(row),
         "source": row.source,
@@ -187,6 +200,14 @@ def _message(row: Any) -> JSON:
     }
 
 
+def _quoted(connection: Any, row: Any, wamid: str) -> JSON | None:
+    """Return what a message quotes, None when that is not known here or was revoked."""
+    found = message_rows.find_target(connection, row.phone_number_id, row.conversation_id, wamid)
+    if found is None or found.revoked:
+        return None
+    return {"role": _role(found), "type": found.type, "text": found.text}
+
+
 def _role(row: Any) -> str:
     if not row.from_business:
         return "customer"
@@ -197,6 +218,7 @@ def _bubbles(connection: Any, ids: list[int]) -> dict[tuple[int, int], JSON]:
     rows = connection.execute(sa.select(outbox).where(outbox.c.id.in_(ids))) if ids else []
     return {
         (1, row.id): {
+            "id": f"b{row.id}",
             "wamid": None,
             "role": "bot",
             "source": "bot",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
+
 from rasa_coexistence.events import JSON
-from rasa_coexistence.ledger import numbers, onboardings, syncs
+from rasa_coexistence.ledger import numbers, onboardings, overview, syncs
 from rasa_coexistence.ledger.numbers import Number
 from rasa_coexistence.ledger.onboardings import Onboarding
 from rasa_coexistence.onboarding import alerts
@@ -20,15 +22,17 @@ def standings(connection: Any, *, now: float) -> list[JSON]:
 
 def _standing(connection: Any, number: Number, now: float) -> JSON:
     onboarding = onboardings.load(connection, number.onboarding) if number.onboarding else None
+    id_ = number.phone_number_id
     return {
-        "phone_number_id": number.phone_number_id,
+        "phone_number_id": id_,
         "display_phone_number": number.display_phone_number,
         "state": number.state.value,
         "state_reason": number.state_reason,
         "state_until": number.state_until,
+        "takeover": msgspec.to_builtins(overview.number_takeover(connection, id_, now=now)),
         "onboarding": None if onboarding is None else _shown(onboarding),
         "warnings": _warnings(number, onboarding, now),
-        "sync": syncs.status(connection, number.phone_number_id),
+        "sync": syncs.status(connection, id_),
     }
 
 
