@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from history_stage import Stage, open_stage
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ledgers import DAY, NOW, echo, live
 from old_chats import Old, chunk, text
@@ -297,6 +297,11 @@ async def test_chunks_live_messages_and_echoes_in_any_order(stage: Stage, shelf:
     await tell(begin(stage, shelf, plan), plan)
 
 
+SCOPED = [Said(age=age, by_us=by_us, scoped=True, also_live=True) for age, by_us in ((5, False), (3, True))]
+
+
+@example(Plan(said=SCOPED, happens=[("live", 0), ("overlap", 1), ("overlap", 2)]))
+@example(Plan(said=SCOPED, happens=[("chunk", 7), ("live", 0), ("overlap", 1), ("overlap", 2)]))
 @pytest.mark.parametrize("shelf", ["sqlite"], indirect=True)
 @settings(unhurried, max_examples=40)
 @given(plans)
