@@ -1,12 +1,34 @@
 """WhatsApp Business coexistence for Rasa: a person on the phone and a bot answer one number.
 
-The map, in the direction in which work goes::
+The map. Imports go down this page, never up::
 
-    routes      what Meta and browsers see: check the signature, keep the bytes, answer 200
-    channel     what Rasa sees: an input channel and an output channel
-    worker      claim -> read -> decide -> do -> settle
-    ledger      everything durable of ours
-    pure        from_whatsapp, identity, takeover, to_rasa, to_whatsapp: no I/O at all
+    what others see
+        channel, service              what Rasa sees; all parts put together, started and stopped
+        routes*, answering            what Meta, scripts and browsers see; Sanic's types end here
+        pages, sessions, connect/, console/         the web pages and their login
+        cli/, doctor/, export/        the command line
+        simulator/                    a local Cloud API with two phones; knows nothing of the parts below
+
+    the story
+        worker, patience, courtesy    all loops; what is tried again; who goes first
+        reading, steps                webhooks that were accepted -> rows
+        talk, speech, turn, settling, context, presence     one conversation's next message -> a turn of Rasa
+        handover, notify              person and bot give way to each other; a person is called
+        outbox, sending               what may leave now -> Meta
+        history, projection, publishing, history_parse      old chat -> Rasa's tracker store
+        onboarding/, tokens           a number signs up, is watched, goes and comes back
+        jobs, forget                  what the command line asks of the server
+
+    effects, each owning one outside thing
+        ledger/                       everything durable of ours
+        rasa_*, tracker_stores/       Rasa's agent, locks, events and stores
+        graph/, media                 Meta's Graph API
+
+    pure: no I/O at all
+        from_whatsapp/, events        a webhook's body -> our words
+        takeover, identity            who may speak; what and who is the same
+        to_rasa, to_whatsapp/         chat -> Rasa's events; Rasa's responses -> Cloud API bodies
+        settings*, signature, records, errors
 """
 
 from typing import TYPE_CHECKING, Any
