@@ -352,6 +352,7 @@ async def test_it_fits_small_phones_and_dark_rooms(shop: Shop) -> None:
         await keeper.page.set_viewport_size({"width": 360, "height": 640})
         await keeper.page.emulate_media(color_scheme="dark")
         await keeper.opens()
+        await keeper.finds("chat.revoked", "#conversations")
         await keeper.visit.look("console-dark-list")
         await keeper.opens_chat("Eva Ríos")
         await keeper.visit.look("console-dark-chat")

@@ -46,7 +46,7 @@ function row(one) {
 
 function lastWords({ last_message: last }) {
   if (!last) return text("list.silent");
-  const words = spokenWords(last);
+  const words = last.revoked ? text("chat.revoked") : spokenWords(last);
   return last.role === "customer" ? words : `${text(`role.${last.role}`)}: ${words}`;
 }
 

@@ -251,7 +251,8 @@ def _last_message(connection: Any, conversation_id: int) -> JSON | None:
     if last is None:
         return None
     at = last.sent_at or last.received_at
-    return {"role": _role(last), "type": last.type, "text": last.text, "timestamp": at}
+    told = {"role": _role(last), "type": last.type, "text": last.text, "timestamp": at}
+    return told | {"revoked": bool(last.revoked)}
 
 
 def _latest(first: Any, second: Any) -> Any:
