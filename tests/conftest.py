@@ -14,7 +14,8 @@ from ledgers import Books
 from rasa_coexistence.ledger.database import Database
 
 pytest_plugins = ["rasa_fixtures"]  # trained bots
-LONG = ("_story", "demo", "killed", "machine", "example_bot", "browser")  # of files that take long
+# What is in the names of the files that take longest.
+LONG = ("_story", "_page", "play", "replicas", "killed", "machine", "example_bot", "connect", "properties")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
