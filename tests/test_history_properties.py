@@ -301,7 +301,7 @@ SCOPED = [Said(age=age, by_us=by_us, scoped=True, also_live=True) for age, by_us
 
 
 @example(Plan(said=SCOPED, happens=[("live", 0), ("overlap", 1), ("overlap", 2)]))
-@example(Plan(said=SCOPED, happens=[("chunk", 7), ("live", 0), ("overlap", 1), ("overlap", 2)]))
+@example(Plan(said=SCOPED, happens=[("chunk", 6), ("live", 0), ("overlap", 1), ("overlap", 2)]))
 @pytest.mark.parametrize("shelf", ["sqlite"], indirect=True)
 @settings(unhurried, max_examples=40)
 @given(plans)
