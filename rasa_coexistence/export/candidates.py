@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from types import TracebackType
@@ -16,10 +17,11 @@ INTENT = "candidates"  # the one intent under which all of them stand, for peopl
 HEAD = 'version: "3.1"\n\nnlu:'
 NOTHING = " []\n"
 
-_TABLE = "CREATE TABLE said (text TEXT PRIMARY KEY, intent TEXT, times INT) WITHOUT ROWID"
+# By digests: long texts as keys would have to be looked for all over the file.
+_TABLE = "CREATE TABLE said (digest BLOB UNIQUE, times INT, intent TEXT, text TEXT)"
 _ADD = (
-    "INSERT INTO said (text, intent, times) VALUES (?, ?, 1) "
-    "ON CONFLICT (text) DO UPDATE SET times = times + 1, intent = coalesce(intent, excluded.intent)"
+    "INSERT INTO said (digest, times, intent, text) VALUES (?, 1, ?, ?) "
+    "ON CONFLICT (digest) DO UPDATE SET times = times + 1, intent = coalesce(intent, excluded.intent)"
 )
 _ALL = "SELECT text, intent, times FROM said WHERE times >= ? ORDER BY times DESC, text LIMIT ?"
 
@@ -31,9 +33,7 @@ class Candidates:
         self._counts = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._counts.execute("PRAGMA synchronous = OFF")
         self._counts.execute("BEGIN")
-        self._counts.execute(
-            "CREATE TABLE said (text TEXT PRIMARY KEY, intent TEXT, times INT) WITHOUT ROWID"
-        )
+        self._counts.execute(_TABLE)
 
     def __enter__(self) -> Candidates:
         return self
@@ -50,7 +50,7 @@ class Candidates:
         if line:
             line = mask.text(line, region=region_of(talk.display_phone_number))
             intent = ((message.parse or {}).get("intent") or {}).get("name")
-            self._counts.execute(_ADD, (line, intent))
+            self._counts.execute(_ADD, (_digest(line), intent, line))
 
     def examples(self, *, at_least: int = 1, limit: int | None = None) -> Iterator[str]:
         """Yield the training data, piece by piece."""
@@ -68,3 +68,7 @@ def typed_text(message: StoredMessage) -> str | None:
     if message.from_business or message.revoked or message.type in NEVER_SAID or not is_typed:
         return None
     return message.text
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()

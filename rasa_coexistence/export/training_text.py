@@ -7,11 +7,12 @@ their own in files of ASCII. Nothing of that can be escaped, so the text gives w
 from __future__ import annotations
 
 import re
-import unicodedata
 
 _ANNOTATION = re.compile(r"\](?=[(\[{])")
-_NOT_SAID = frozenset({"Cc", "Cs", "Zl", "Zp"})  # categories: controls, half characters, line ends
-_INVISIBLE = dict.fromkeys([0xFEFF, 0xFFFE, 0xFFFF])
+_NO_CHARACTERS = "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
+# Controls, half characters, line and paragraph ends, and what Unicode says is no character at all.
+_NOT_SAID = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef{_NO_CHARACTERS}]")
+_MARK = "\ufeff"  # of a file's beginning, and nothing anywhere else
 
 
 def plain_line(text: str) -> str:
@@ -29,14 +30,4 @@ def quoted(text: str) -> str:
 
 def _said(text: str) -> str:
     """Return a text without characters that YAML does not allow."""
-    kept = text.translate(_INVISIBLE)
-    if kept.isascii() and kept.isprintable():
-        return kept
-    return "".join(
-        " " if unicodedata.category(character) in _NOT_SAID or _is_no_character(character) else character
-        for character in kept
-    )
-
-
-def _is_no_character(character: str) -> bool:
-    return 0xFDD0 <= ord(character) <= 0xFDEF or ord(character) & 0xFFFE == 0xFFFE
+    return _NOT_SAID.sub(" ", text.replace(_MARK, ""))
