@@ -32,6 +32,9 @@ class Meta:
         self.sent.append(body)
         return Receipt(wamid=f"wamid.OUT{len(self.sent)}")
 
+    def is_calling(self, _conversation_id: int) -> bool:
+        return False
+
     async def settled(self, _conversation_id: int) -> None:
         """Be done with everything that is not a message."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -33,13 +34,23 @@ class CommandFailed(CoexistenceError):
 def run(command: Coroutine[Any, Any, int | None]) -> NoReturn:
     """Run a command; its exit code is 0 only when all went well, and no failure is a traceback."""
     try:
-        code = asyncio.run(command) or 0
+        code = asyncio.run(_interruptible(command)) or 0
     except CoexistenceError as error:
         errors.print(str(error), style="red", markup=False)
         code = 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         code = 130
     raise typer.Exit(code)
+
+
+async def _interruptible(command: Coroutine[Any, Any, int | None]) -> int | None:
+    """Let Ctrl-C cancel a command where it waits: it can say what goes on without it."""
+    task = asyncio.current_task()
+    if task is not None:
+        # Not everywhere: Windows has no such handlers, and only the main thread may set them.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    return await command
 
 
 def settings_of(credentials: Path) -> Settings:
