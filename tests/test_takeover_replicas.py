@@ -88,7 +88,7 @@ async def answered_after_the_death_of_a_server(shop: Shop, redis_port: int) -> R
     dead = int(shop.actions.asked[EVA][0])
     await shop.servers[dead].kill()
     died_at = time.monotonic()
-    with redis.Redis(port=redis_port) as client:
+    with redis.Redis(port=redis_port, db=1) as client:  # which Rasa takes unless told otherwise
         assert [key for key in client.scan_iter() if EVA.encode() in key], "the ticket of the dead"
     shop.webhooks_go_to(shop.servers[1 - dead])
     await shop.answered(EVA, HEARD, THOUGHT)
