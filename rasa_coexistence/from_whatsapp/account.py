@@ -72,7 +72,7 @@ def _contact_change(change: Change, path: str, raw: JSON) -> Event:
     reason = None
     if raw.get("type", "contact") != "contact" or action not in ("add", "remove"):
         reason = "a change of the address book that is not known"
-    elif not aliases(contact):
+    elif not (contact.wa_id or aliases(contact)):
         reason = "a contact without any id"
     if reason:
         return Unreadable(reason=reason, path=path, raw=raw)
