@@ -115,7 +115,7 @@ def test_training_takes_seconds(example_model: Path) -> None:
 
     Counted is processor time: how long it takes by the clock says how busy the machine is.
     """
-    assert float(seconds_of(example_model).read_text()) < 60
+    assert float(seconds_of(example_model).read_text()) < 90
 
 
 @pytest.mark.parametrize("bot", [EXAMPLE_BOT, STORIES_BOT], ids=["example", "stories"])
