@@ -20,7 +20,7 @@ from rasa.core.tracker_store import SQLTrackerStore
 from rasa_coexistence.events import JSON
 from rasa_coexistence.simulator import Simulator
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0
 
 
 def agent_on(loaded: Agent, tracker_url: str) -> Agent:

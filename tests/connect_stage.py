@@ -27,7 +27,7 @@ STAND_IN = Path(__file__).parent / "sdk_stand_in"
 FINISHED = "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"
 LOCALES = {"es": "es-MX", "en": "en-US", "pt": "pt-BR"}
 SYNCS = ["smb_app_state_sync", "history"]
-PATIENCE = 20_000.0  # milliseconds, for a busy machine
+PATIENCE = 60_000.0  # milliseconds, for a busy machine
 
 
 @dataclass

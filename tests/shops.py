@@ -25,7 +25,7 @@ from rasa_coexistence.simulator.phones import CustomerPhone
 from rasa_coexistence.simulator.state import Call
 
 ANA, BEN = "5217715268513", "5215550000001"
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0
 A_WHILE = 0.7  # longer than a poll: what was to happen has happened
 
 

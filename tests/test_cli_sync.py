@@ -57,7 +57,7 @@ async def sync(desk: Desk, *arguments: str) -> tuple[int, str]:
 
 async def until(is_so: Callable[[], Awaitable[Any]]) -> None:
     """Wait until something is so."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not await is_so():
         assert time.monotonic() < end, "it never came to be"
         await asyncio.sleep(0.02)

@@ -18,7 +18,7 @@ from rasa_coexistence.simulator.phones import deliver
 from rasa_coexistence.simulator.state import Person
 
 ANA, BEN, EVA = "5217715268513", "5215550000001", "5215550000002"
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
 SILENCE_SECONDS = 2.0
 
 

@@ -17,7 +17,7 @@ from rasa_coexistence.simulator import Number, Simulator
 from rasa_coexistence.simulator.chats import Chat, made_up
 from rasa_coexistence.simulator.state import Person
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 QUESTION = "¿A qué hora abren?"
 
 

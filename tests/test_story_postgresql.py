@@ -17,7 +17,7 @@ from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.simulator import Simulator
 from rasa_coexistence.simulator.state import Person
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 CROWD = [Person(wa_id=f"52155512{n:05}", name=f"C{n}") for n in range(10)]
 OLD = 12  # messages of each one's history
 

@@ -125,7 +125,7 @@ async def living(process: Process) -> AsyncIterator[Process]:
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
     """Wait until something is so."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not await is_so():
         assert time.monotonic() < end, "it never came to be"
         await asyncio.sleep(0.03)

@@ -11,7 +11,7 @@ from running_bot import RunningBot
 from rasa_coexistence.simulator import Simulator
 from rasa_coexistence.simulator.chats import Chat, cut, shaken
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 NUMBER = "845237608662425"
 
 
