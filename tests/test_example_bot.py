@@ -111,11 +111,11 @@ async def test_what_is_not_understood_is_answered_in_the_language_of_the_chat(ag
 
 
 def test_training_takes_seconds(example_model: Path) -> None:
-    """Newcomers wait for it: 15 seconds; the first start of Rasa, not compiled yet, takes some more.
+    """Newcomers wait for it: 15 seconds on an idle machine, here with room for a busy one.
 
     Counted is processor time: how long it takes by the clock says how busy the machine is.
     """
-    assert float(seconds_of(example_model).read_text()) < 90
+    assert float(seconds_of(example_model).read_text()) < 60
 
 
 @pytest.mark.parametrize("bot", [EXAMPLE_BOT, STORIES_BOT], ids=["example", "stories"])
