@@ -28,7 +28,6 @@ class CoexistenceInput(InputChannel):
 
     def __init__(self, settings: Settings) -> None:
         self._app: Sanic | None = None
-        self._processor: Callable[[], Any] = lambda: None  # of the model that was seen last
         self.service = Service(settings, self._agent)
 
     @classmethod
@@ -56,10 +55,7 @@ class CoexistenceInput(InputChannel):
     def _agent(self) -> Any:
         # Asked for at each use: Rasa replaces the agent when it pulls a new model.
         agent = getattr(self._app.ctx, "agent", None) if self._app is not None else None
-        processor = getattr(agent, "processor", None)
-        if processor is not None and processor is not self._processor():
-            self._processor = weakref.ref(processor)
-            _spare_the_model()
+        _spare(getattr(getattr(agent, "processor", None), "graph_runner", None))
         return agent
 
     async def _start(self, app: Sanic, _loop: Any) -> None:
@@ -76,12 +72,18 @@ def _prepare_python() -> None:
     sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
 
 
-def _spare_the_model() -> None:
+_spared: weakref.WeakSet[Any] = weakref.WeakSet()  # models; the collector is one for the process
+
+
+def _spare(model: Any) -> None:
     """Keep what stays, Rasa and its new model, out of the search for garbage; let go of the model before.
 
     To look through all of it stops every conversation for a third of a second, and old chat by the thousand
     makes Python look often.
     """
+    if model is None or model in _spared:
+        return
+    _spared.add(model)
     gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -172,3 +172,13 @@ def history(
     return webhooks.history_chunk(
         NUMBER, phase=phase, chunk_order=chunk_order, progress=progress, threads=threads
     )
+
+
+async def count_rows(url: str, table: Any, where: Any) -> int:
+    """Count rows of a ledger that others write to."""
+    database = Database(url)
+    statement = sa.select(sa.func.count()).select_from(table).where(where)
+    try:
+        return await database.read(lambda connection: int(connection.execute(statement).scalar()))
+    finally:
+        await database.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -407,6 +408,20 @@ async def test_replicas_that_start_together_make_the_tables_once(ledger_url: str
     for replica in replicas:
         assert await count(replica, schema.schema_version) == 1
         await replica.close()
+
+
+async def test_a_new_file_that_another_server_writes_to_is_waited_for(tmp_path: Path) -> None:
+    """SQLite does not wait by itself when the journal mode of a locked file is to change."""
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    database = Database(f"sqlite:///{tmp_path}/ledger.db")
+    opening = asyncio.ensure_future(asyncio.to_thread(database.open))
+    await asyncio.sleep(0.2)
+    assert not opening.done()
+    other.execute("COMMIT")
+    other.close()
+    await opening
+    await database.close()
 
 
 async def test_an_older_ledger_is_upgraded_step_by_step(

@@ -9,11 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from cloud_api import running_simulator
-from ledgers import as_bytes, history
+from ledgers import as_bytes, count_rows, history
 from running_bot import RunningBot, running_bot
 
 from rasa_coexistence.ledger import schema
-from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.simulator import Simulator
 from rasa_coexistence.simulator.state import Person
 
@@ -68,10 +67,10 @@ async def until_answered(url: str) -> None:
     """Wait until every message is answered and imported, and every answer has left or is in doubt."""
     end = time.monotonic() + PATIENCE
     while (
-        await count(url, schema.inbox, sa.true())
-        or await count(url, schema.messages, schema.messages.c.state == "waiting")
-        or await count(url, schema.conversations, schema.conversations.c.import_due_at.isnot(None))
-        or await count(url, schema.outbox, schema.outbox.c.state.in_(("held", "queued", "sending")))
+        await count_rows(url, schema.inbox, sa.true())
+        or await count_rows(url, schema.messages, schema.messages.c.state == "waiting")
+        or await count_rows(url, schema.conversations, schema.conversations.c.import_due_at.isnot(None))
+        or await count_rows(url, schema.outbox, schema.outbox.c.state.in_(("held", "queued", "sending")))
     ):
         assert time.monotonic() < end, "it never came to be"
         await asyncio.sleep(0.2)
@@ -79,14 +78,4 @@ async def until_answered(url: str) -> None:
 
 async def unclear(url: str) -> int:
     """Count the answers that were on their way when the power went."""
-    return await count(url, schema.outbox, schema.outbox.c.state.in_(("unclear", "unknown")))
-
-
-async def count(url: str, table: Any, where: Any) -> int:
-    """Count rows of the ledger."""
-    database = Database(url)
-    statement = sa.select(sa.func.count()).select_from(table).where(where)
-    try:
-        return await database.read(lambda connection: int(connection.execute(statement).scalar()))
-    finally:
-        await database.close()
+    return await count_rows(url, schema.outbox, schema.outbox.c.state.in_(("unclear", "unknown")))

@@ -36,9 +36,10 @@ async def test_the_bot_steps_back_and_comes_back(tmp_path: Path, answers_model: 
             handed_back_by_keyword(shop, "5215550000004"),
             handed_off_by_the_bot(shop, "5215550000005"),
         )
+        power_may_go = asyncio.Event()
         await asyncio.gather(
-            held_for_longer_than_the_timer(shop, "5215550000006"),
-            answered_though_the_server_was_down_when_the_timer_ended(shop, "5215550000007"),
+            held_for_longer_than_the_timer(shop, "5215550000006", power_may_go),
+            answered_though_the_server_was_down_when_the_timer_ended(shop, "5215550000007", power_may_go),
         )
         assert shop.sent("5215550000001") == [HEARD]
         assert shop.sent("5215550000002") == [HEARD, "One."]
@@ -144,7 +145,7 @@ async def handed_off_by_the_bot(shop: Shop, wa_id: str) -> None:
     await shop.answered(wa_id, HEARD, "Somebody will answer.", HEARD)
 
 
-async def held_for_longer_than_the_timer(shop: Shop, wa_id: str) -> None:
+async def held_for_longer_than_the_timer(shop: Shop, wa_id: str, power_may_go: asyncio.Event) -> None:
     """A hold ends when somebody ends it, not with the timer of a message and not with a restart."""
     customer = await shop.meet(wa_id)
     path = f"/webhooks/whatsapp/api/conversations/{wa_id}/takeover"
@@ -153,6 +154,7 @@ async def held_for_longer_than_the_timer(shop: Shop, wa_id: str) -> None:
     question = await customer.writes("is anybody there?")
     await shop.is_logged(customer, question)
     await trigger(shop.servers[0], wa_id)
+    power_may_go.set()
     await shop.until(lambda: shop.power_cuts)
     await asyncio.sleep(TIMER_SECONDS + SILENCE_SECONDS)
     assert shop.sent(wa_id) == [HEARD]
@@ -160,9 +162,12 @@ async def held_for_longer_than_the_timer(shop: Shop, wa_id: str) -> None:
     await shop.answered(wa_id, HEARD, HEARD)
 
 
-async def answered_though_the_server_was_down_when_the_timer_ended(shop: Shop, wa_id: str) -> None:
+async def answered_though_the_server_was_down_when_the_timer_ended(
+    shop: Shop, wa_id: str, power_may_go: asyncio.Event
+) -> None:
     """The end is a time in the ledger: it comes also while nobody looks."""
     customer = await shop.meet(wa_id)
+    await power_may_go.wait()
     echo = await shop.person_types(customer)
     question = await customer.writes("is anybody there?")
     await shop.is_logged(customer, question)

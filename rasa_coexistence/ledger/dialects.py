@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -12,6 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rasa_coexistence.ledger.prepared import at_drivers_speed, is_from_standby
+
+
+BUSY_SECONDS = 10  # how long SQLite waits for the lock of another
 
 
 def create_engine(url: str) -> Any:
@@ -62,9 +66,24 @@ def _leave_read_only_server(context: Any) -> None:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see below
+    _use_write_ahead_log(connection)
     # secure_delete: what is deleted is overwritten where that costs no write; ``forgetting`` does the rest.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "secure_delete=FAST"):
+    for pragma in ("synchronous=FULL", f"busy_timeout={BUSY_SECONDS * 1000}", "secure_delete=FAST"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_write_ahead_log(connection: Any) -> None:
+    """Set the journal mode; when servers start together on a new file, SQLite refuses it without any wait."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except connection.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin(connection: Any) -> None:
