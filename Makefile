@@ -4,6 +4,8 @@
 
 export RASA_TELEMETRY_ENABLED = false
 export TF_CPP_MIN_LOG_LEVEL = 2
+# Set, it would have each start of Rasa compile all anew, which takes longer than all the rest of it.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := .venv/bin/python
 MODEL := example_bot/models/example_bot.tar.gz
