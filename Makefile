@@ -22,7 +22,7 @@ demo: install  ## play the example bot with a local WhatsApp, no account needed
 	@$(PYTHON) -m rasa_coexistence.simulator.demo
 
 test: install  ## run all tests
-	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(PYTHON) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: install  ## lint, formatting and types
 	@$(PYTHON) -m ruff check .

@@ -31,7 +31,7 @@ Token = Callable[[Any, str], "str | None"]  # (connection, phone_number_id) -> a
 
 SHORT_SECONDS = 0.3  # a wait so short is not worth giving the conversation back
 EARLY_SECONDS = 0.25  # claims are made by a poll: come back in time to hit the slot
-SLOT_LASTS_SECONDS = 1.0  # slots that were missed must not all be used at once
+SLOT_LASTS_SECONDS = 0.3  # slots that were missed must not all be used at once
 
 
 class Parcel(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,15 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
 
-COMMANDS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
+# The shell is Chromium without windows, and starts and draws in half the time.
+COMMANDS = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome-stable",
+    "google-chrome",
+    "chrome",
+)
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
@@ -29,7 +37,7 @@ def chromium() -> str:
         found = str(MAC)
     if found is None:
         pytest.fail(
-            "The tests of the web pages need Chromium: 'apt-get install chromium', or set the variable "
+            "The tests of the web pages need Chromium: 'apt-get install chromium-headless-shell', or set the variable "
             "CHROMIUM to the path of a Chromium or Chrome.",
             pytrace=False,
         )

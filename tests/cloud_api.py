@@ -15,7 +15,7 @@ from rasa_coexistence.signature import check_signature
 from rasa_coexistence.simulator import Setup, Simulator
 
 VERSION = "v26.0"
-RETRY_SECONDS = (0.02,) * 200
+RETRY_SECONDS = (*(0.02,) * 100, *(0.5,) * 200)  # until a bot that was killed is up again
 
 
 @dataclass

@@ -148,25 +148,3 @@ def test_credentials_are_those_of_the_simulator() -> None:
     assert settings.verify_token == setup.verify_token
     assert settings.access_token == setup.access_token
     assert settings.phone_number_id == setup.phone_number_id
-
-
-STORY = {
-    "Hola": "¿Quieres comprar una playera?",
-    "sí": "¿Qué talla?",
-    "talla mediana": "¿Confirmas el pedido?",
-    "confirmo": "Pedido hecho.",
-    "muchas gracias": "¡De nada!",
-    "buenas, quiero otra": "¿Quieres comprar una playera?",
-    "comprar": "¿Qué talla?",
-    "la talla chica": "¿Confirmas el pedido?",
-    "mejor no": "Cancelado.",
-}
-
-
-async def test_stories_bot_keeps_to_its_stories(stories_model: Path) -> None:
-    """Tests that add history to this bot's conversations need one that answers without."""
-    from rasa.core.agent import Agent
-
-    agent = Agent.load(str(stories_model))
-    for question, answer in STORY.items():
-        assert answer in await ask(agent, question, who="customer"), question

@@ -45,6 +45,7 @@ class Deliveries:
     escaped: bool = True  # JSON in ASCII, as Meta writes it
     on_change: Callable[[], None] = lambda: None
     log: list[Delivery] = field(default_factory=list)
+    _is_stopped: bool = False
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _session: aiohttp.ClientSession | None = None
     _slots: asyncio.Semaphore = field(init=False)
@@ -58,6 +59,7 @@ class Deliveries:
 
     async def stop(self) -> None:
         """Give up what is under way."""
+        self._is_stopped = True  # aiohttp can swallow a cancellation that comes with a refused connection
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -125,7 +127,7 @@ class Deliveries:
                 delivery.attempts.append(await self._attempt(delivery, url))
                 delivery.tried.set()
                 self.on_change()
-                if delivery.is_acknowledged:
+                if delivery.is_acknowledged or self._is_stopped:
                     return
         finally:
             delivery.tried.set()
