@@ -37,8 +37,8 @@ def chromium() -> str:
         found = str(MAC)
     if found is None:
         pytest.fail(
-            "The tests of the web pages need Chromium: 'apt-get install chromium-headless-shell', or set the variable "
-            "CHROMIUM to the path of a Chromium or Chrome.",
+            "The tests of the web pages need Chromium: 'apt-get install chromium-headless-shell', or set the "
+            "variable CHROMIUM to the path of a Chromium or Chrome.",
             pytrace=False,
         )
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import servers
@@ -15,7 +15,18 @@ from rasa_coexistence.ledger.database import Database
 
 pytest_plugins = ["rasa_fixtures"]  # trained bots
 # What is in the names of the files that take longest.
-LONG = ("_story", "_page", "play", "replicas", "killed", "machine", "example_bot", "connect", "properties")
+LONG = (
+    "_story",
+    "_page",
+    "play",
+    "replicas",
+    "killed",
+    "machine",
+    "example_bot",
+    "connect",
+    "properties",
+    "worker",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,16 +41,27 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def postgres(postgres_url: str) -> Iterator[Any]:
+    """Connect to the server as its owner."""
+    engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE tests")
+        yield connection
+
+
 @pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[str]:
-    """Give the URL of a database of the test's own, empty."""
-    name = f"test_{uuid.uuid4().hex}"
-    maintenance = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
-    with maintenance.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield sa.engine.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
-    with maintenance.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+def postgres_database(postgres: Any, postgres_url: str) -> str:
+    """Give the URL of a database that is empty: what a test left there goes, whoever still uses it."""
+    postgres.exec_driver_sql(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = 'tests'"
+    )
+    url = sa.engine.make_url(postgres_url).set(database="tests")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")

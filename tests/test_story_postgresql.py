@@ -22,13 +22,13 @@ OLD = 12  # messages of each one's history
 
 
 async def test_a_power_cut_in_a_busy_hour_loses_nothing_and_doubles_nothing(
-    tmp_path: Path, example_model: Path, postgres_database: str
+    tmp_path: Path, answers_model: Path, postgres_database: str
 ) -> None:
     """History comes in, ten customers write, the server dies, Meta repeats, and the next one goes on."""
     endpoints = {"tracker_store": {"type": "SQL", "dialect": "postgresql", "url": postgres_database}}
     settings: dict[str, Any] = {"endpoints": endpoints, "database_url": postgres_database}
     settings["takeover"] = {"enabled": False}
-    async with running_simulator() as meta, running_bot(tmp_path, example_model, meta, **settings) as bot:
+    async with running_simulator() as meta, running_bot(tmp_path, answers_model, meta, **settings) as bot:
         for number, person in enumerate(CROWD):
             meta.deliveries.post(as_bytes(old_chat(number, person)), bot.webhook_url)
         writing = [meta.customer(str(person.wa_id), person.name).writes("Hola") for person in CROWD]

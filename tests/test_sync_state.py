@@ -224,7 +224,7 @@ async def test_a_stream_tells_each_change(tmp_path: Path, monkeypatch: pytest.Mo
     """In the words of the status route, to several readers, until the server stops."""
     monkeypatch.setattr("rasa_coexistence.routes_onboarding.LOOK_SECONDS", 0.05)
     monkeypatch.setattr("rasa_coexistence.routes_onboarding.BEAT_SECONDS", 0.1)
-    block = credentials(f"sqlite:///{tmp_path}/ledger.db", history={"enabled": False, "quiet_seconds": 0.2})
+    block = credentials(f"sqlite:///{tmp_path}/ledger.db", history={"enabled": False, "quiet_seconds": 2.0})
     async with running_channel(block) as site, following(site) as first, following(site) as second:
         assert (await first.told())["sync_status"] == "not_started"
         assert await site.post("/webhook", as_bytes(part(0, 2, 40))) == (200, {"status": "ok"})

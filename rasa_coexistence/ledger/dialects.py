@@ -14,7 +14,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from rasa_coexistence.ledger.prepared import at_drivers_speed, is_from_standby
 
-
 BUSY_SECONDS = 10  # how long SQLite waits for the lock of another
 
 
@@ -75,15 +74,18 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _use_write_ahead_log(connection: Any) -> None:
     """Set the journal mode; when servers start together on a new file, SQLite refuses it without any wait."""
     end = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except connection.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise
-            time.sleep(0.01)
-        else:
-            return
+    while not _has_write_ahead_log(connection, may_wait=time.monotonic() < end):
+        time.sleep(0.01)
+
+
+def _has_write_ahead_log(connection: Any, *, may_wait: bool) -> bool:
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except connection.OperationalError as error:
+        if may_wait and "locked" in str(error):
+            return False
+        raise
+    return True
 
 
 def _begin(connection: Any) -> None:
