@@ -27,6 +27,7 @@ from rasa_coexistence.events import JSON
 from rasa_coexistence.faults import fault
 from rasa_coexistence.to_rasa import INPUT_CHANNEL, is_history
 from rasa_coexistence.tracker_stores import HistoryImporter, importer_for
+from rasa_coexistence.tracker_stores.live import Conversations, conversations_of
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,7 @@ class RasaBridge:
     def __init__(self, agent: Callable[[], Any]) -> None:
         self._agent = agent
         self._importer: tuple[Any, HistoryImporter] | None = None
+        self._conversations: tuple[Any, Conversations] | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -93,13 +95,18 @@ class RasaBridge:
         """Open a conversation's tracker under Rasa's lock; nothing is stored until ``save``."""
         async with self.locked([sender_id]):
             processor = self._processor()
-            store = _raising_store(processor.tracker_store)
+            store = self._conversations_of(_raising_store(processor.tracker_store))
             with _postponing("the tracker store failed to read"):
-                tracker = await store.get_or_create_tracker(sender_id, append_action_listen=False)
+                tracker = await store.load(sender_id)
             tracker.model_id = processor.model_metadata.model_id
             if tracker.assistant_id is None:
                 tracker.assistant_id = processor.model_metadata.assistant_id
             yield OpenTracker(processor, store, tracker)
+
+    def _conversations_of(self, store: Any) -> Conversations:
+        if self._conversations is None or self._conversations[0] is not store:
+            self._conversations = (store, conversations_of(store))
+        return self._conversations[1]
 
     def _ready_agent(self) -> Any:
         if not self.is_ready:
@@ -113,7 +120,7 @@ class RasaBridge:
 class OpenTracker:
     """One conversation's tracker while we work on it."""
 
-    def __init__(self, processor: Any, store: Any, tracker: DialogueStateTracker) -> None:
+    def __init__(self, processor: Any, store: Conversations, tracker: DialogueStateTracker) -> None:
         self._processor = processor
         self._store = store
         self._tracker = tracker
@@ -238,7 +245,7 @@ class OpenTracker:
         rasa_events.keep_in_session(self._tracker.events, after=self._stored)
         with _postponing("the tracker store failed to write"):
             await self._processor.run_anonymization_pipeline(self._tracker)
-            await self._store.save(self._tracker)
+            await self._store.save(self._tracker, stored=self._stored)
 
     def _copy(self, events: list[Event]) -> DialogueStateTracker:
         domain = self._processor.domain

@@ -61,7 +61,7 @@ def postgres_database(postgres: Any, postgres_url: str) -> str:
     with engine.connect() as connection:
         connection.exec_driver_sql("DROP SCHEMA public CASCADE")
         connection.exec_driver_sql("CREATE SCHEMA public")
-    return url.render_as_string(hide_password=False)
+    return str(url.render_as_string(hide_password=False))
 
 
 @pytest.fixture(scope="session")

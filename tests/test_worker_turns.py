@@ -18,6 +18,7 @@ from rasa.core.lock_store import LockError
 from rasa_coexistence import patience
 from rasa_coexistence.ledger import schema
 from rasa_coexistence.simulator.phones import deliver
+from rasa_coexistence.tracker_stores.live import SQLConversations
 
 ANA, BEN = "5217715268513", "5215550000001"
 OPENING = ["action_session_start", "session_started", "action_listen"]
@@ -150,21 +151,22 @@ async def test_without_a_model_messages_wait(agent: Agent, tmp_path: Path) -> No
         assert [kind for kind, _ in await counter.said(ANA)] == ["user", "bot", "user", "bot"]
 
 
-@pytest.mark.parametrize("method", ["retrieve", "save", "get_or_create_tracker"])
+@pytest.mark.parametrize("method", ["retrieve", "save", "get_or_create_tracker", "load", "_insert"])
 async def test_a_tracker_store_that_fails_once_loses_nothing(
     counter: Counter, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rasa swallows the error, answers, and the customer's words are gone."""
-    store, failed = inner_store(counter.agent), list[str]()
-    works = getattr(store, method)
+    of: Any = SQLConversations if method in ("load", "_insert") else inner_store(counter.agent)
+    failed = list[str]()
+    works = getattr(of, method)
 
-    async def fails_once(*args: Any, **others: Any) -> Any:
+    def fails_once(*args: Any, **others: Any) -> Any:
         if not failed:
             failed.append(method)
             raise OSError("the database went away")
-        return await works(*args, **others)
+        return works(*args, **others)
 
-    monkeypatch.setattr(store, method, fails_once)
+    monkeypatch.setattr(of, method, fails_once)
     ana = counter.meta.customer(ANA)
     await ana.writes("Hola")
     await ana.writes("¿A qué hora abren?")

@@ -70,7 +70,7 @@ class SQLImporter(HistoryImporter):
     async def read_events(self, sender_id: str) -> list[JSON]:
         """Return the events of all sessions, oldest first."""
         stored = await self._run(self._read, [sender_id])
-        return [_event(data) for _, data in stored.get(sender_id, [])]
+        return [as_event(data) for _, data in stored.get(sender_id, [])]
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         if isinstance(self._engine.pool, sa.pool.SingletonThreadPool):
@@ -155,7 +155,7 @@ class SQLImporter(HistoryImporter):
 
 def _plan(stored: Sequence[Stored], history: History) -> _Change | None:
     """Decide what to do to a conversation's rows; None if its history is as it should be."""
-    events = [_event(data) for _, data in stored]
+    events = [as_event(data) for _, data in stored]
     past, live = list[Stored](), list[Stored]()
     for row, event in zip(stored, events, strict=True):
         (past if is_history(event) else live).append(row)
@@ -188,7 +188,8 @@ def _row(sender_id: str, event: JSON) -> tuple[Any, ...]:
     return sender_id, event["event"], event["timestamp"], intent, event.get("name"), as_json(event)
 
 
-def _event(data: str) -> JSON:
+def as_event(data: str) -> JSON:
+    """Return what stands in the column ``data``."""
     try:
         event: JSON = msgspec.json.decode(data)
     except msgspec.DecodeError:  # NaN and the like, which Rasa writes and reads
