@@ -17,6 +17,8 @@ from signups import SHOP
 
 from rasa_coexistence import sessions
 
+pytestmark = pytest.mark.browser
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LANGUAGES = ["es", "en", "pt"]

@@ -17,6 +17,8 @@ from rasa_coexistence.ledger import numbers
 from rasa_coexistence.ledger.schema_onboarding import onboardings
 from rasa_coexistence.simulator import Number
 
+pytestmark = pytest.mark.browser
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 STATES = ("restricted", "blocked", "offboarded", "banned", "removed", "deleted")

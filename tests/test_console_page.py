@@ -19,6 +19,8 @@ from rasa_coexistence.ledger import bubbles, chats, schema
 from rasa_coexistence.ledger.bubbles import Draft
 from rasa_coexistence.records import BubbleState
 
+pytestmark = pytest.mark.browser
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TRAP = "<img src=x onerror=\"document.title='owned'\"><b>Eva</b> & Co."
