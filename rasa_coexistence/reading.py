@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 LIVE_BODIES = 25
 LIVE_SECONDS = 0.015  # of one transaction: the next webhook's 200 waits for it
 LIVE_EVENTS = 4  # filed before the clock is asked again
-HISTORY_MESSAGES = THREAD_PART  # of one transaction
+HISTORY_MESSAGES = 4 * THREAD_PART  # of one transaction, while nobody writes
 
 
 class Read(IntEnum):
@@ -249,6 +249,6 @@ def _steps_about(body: bytes, aliases: frozenset[str]) -> list[Step]:
 def _parts(steps: Steps) -> Iterator[list[Step]]:
     """Cut steps into transactions of bounded size."""
     position = 0
-    while part := steps.after(position, HISTORY_MESSAGES):
+    while part := steps.after(position, THREAD_PART):
         yield part
         position += len(part)

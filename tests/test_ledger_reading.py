@@ -19,7 +19,7 @@ from rasa_coexistence.ledger.queues import IMPORT, TALK
 from rasa_coexistence.reading import HISTORY_MESSAGES, Reader
 from rasa_coexistence.simulator import webhooks
 from rasa_coexistence.simulator.state import Person
-from rasa_coexistence.steps import steps_of
+from rasa_coexistence.steps import THREAD_PART, steps_of
 
 PAYLOADS = {path.stem: path.read_bytes() for path in (Path(__file__).parent / "payloads").glob("*.json")}
 INNER = "3EB0C767D097B7C7F1A2"
@@ -318,7 +318,7 @@ async def test_a_restart_goes_on_inside_a_chunk(books: Books, monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         await books.reader.read_history()
     [progress] = await books.rows(schema.inbox_progress)
-    assert progress.position == 2
+    assert progress.position == 2 * HISTORY_MESSAGES // THREAD_PART
     assert len(await books.rows(schema.messages)) == 2 * HISTORY_MESSAGES
     monkeypatch.undo()
     await books.read()

@@ -14,6 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from rasa_coexistence.ledger.prepared import at_drivers_speed, is_from_standby
 
+# Rows of one statement: executemany would make one of each, and in SQLite ask for Python's lock each time.
+SQLITE_ROWS, PSYCOPG2_ROWS = 50, 1000
 BUSY_SECONDS = 10  # how long SQLite waits for the lock of another
 
 
@@ -129,21 +131,12 @@ def bulk_upsert(
 def _bulk(
     connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], conflict: str
 ) -> int:
-    if not rows:
-        return 0
-    into = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES"
-    if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(columns))
-        statement = f"{into} ({marks}) {conflict}"
-        if len(rows) == 1:
-            return int(at_drivers_speed(connection, statement, rows[0]))
-        return int(connection.exec_driver_sql(statement, list(rows)).rowcount)
-    row = f"({', '.join(['%s'] * len(columns))})"
-    written = 0
-    for page in in_slices(rows, 1000):  # as one statement: psycopg2's executemany makes one of each row
+    mark, most = ("?", SQLITE_ROWS) if connection.dialect.name == "sqlite" else ("%s", PSYCOPG2_ROWS)
+    row, written = f"({', '.join([mark] * len(columns))})", 0
+    for page in in_slices(rows, most):
         values = ", ".join([row] * len(page))
-        given = tuple(chain.from_iterable(page))
-        written += connection.exec_driver_sql(f"{into} {values} {conflict}", given).rowcount
+        statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {values} {conflict}"
+        written += int(at_drivers_speed(connection, statement, tuple(chain.from_iterable(page))))
     return written
 
 
