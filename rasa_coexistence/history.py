@@ -23,7 +23,7 @@ from rasa_coexistence.tracker_stores import HistoryImporter
 
 log = structlog.get_logger(__name__)
 
-ROWS_AT_ONCE = 8000  # messages of one transaction in the tracker store, unless one chat alone has more
+ROWS_AT_ONCE = 4000  # messages of one transaction in the tracker store, unless one chat alone has more
 STORE_IS_DOWN = 3  # failures one after the other
 ASIDE_SECONDS = 2.0  # for a visit to begin that imports a chat for its customer's sake
 LONGEST_PAUSE_SECONDS = 300.0  # between two tries of what fails again and again

@@ -56,6 +56,8 @@ def postgres_database(postgres: Any, postgres_url: str) -> str:
     postgres.exec_driver_sql(
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = 'tests'"
     )
+    postgres.exec_driver_sql("ALTER DATABASE tests ALLOW_CONNECTIONS true")
+    postgres.exec_driver_sql("ALTER DATABASE tests RESET ALL")
     url = sa.engine.make_url(postgres_url).set(database="tests")
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
     with engine.connect() as connection:

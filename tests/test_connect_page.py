@@ -17,9 +17,7 @@ from signups import SHOP
 
 from rasa_coexistence import sessions
 
-pytestmark = pytest.mark.browser
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 LANGUAGES = ["es", "en", "pt"]
 

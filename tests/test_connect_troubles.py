@@ -17,9 +17,7 @@ from rasa_coexistence.ledger import numbers
 from rasa_coexistence.ledger.schema_onboarding import onboardings
 from rasa_coexistence.simulator import Number
 
-pytestmark = pytest.mark.browser
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 STATES = ("restricted", "blocked", "offboarded", "banned", "removed", "deleted")
 

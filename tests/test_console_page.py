@@ -19,9 +19,7 @@ from rasa_coexistence.ledger import bubbles, chats, schema
 from rasa_coexistence.ledger.bubbles import Draft
 from rasa_coexistence.records import BubbleState
 
-pytestmark = pytest.mark.browser
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 TRAP = "<img src=x onerror=\"document.title='owned'\"><b>Eva</b> & Co."
 LOOK = 4_000  # milliseconds between two looks of the page

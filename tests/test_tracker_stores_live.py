@@ -164,5 +164,9 @@ async def test_whoever_has_methods_of_their_own_is_asked_by_them(shelf: Shelf) -
     own = Own(DOMAIN, dialect="sqlite", db=":memory:")
     assert isinstance(conversations_of(own), AnyConversations)
     own.engine.dispose()
+    shelf.inner.engine.dialect.name, known = "oracle", shelf.inner.engine.dialect.name
+    assert isinstance(conversations_of(shelf.inner), AnyConversations)
+    shelf.inner.engine.dialect.name = known
+    assert isinstance(conversations_of(shelf.inner), SQLConversations)
     shelf.inner.retrieve = shelf.inner.retrieve_full_tracker
     assert isinstance(conversations_of(shelf.inner), AnyConversations)

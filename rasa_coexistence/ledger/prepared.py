@@ -157,7 +157,7 @@ def _as_of_sqlalchemy(connection: Any, cursor: Any, error: Exception) -> Excepti
     is_gone = is_standby or dialect.is_disconnect(error, connection.connection, cursor)
     if is_gone:
         connection.invalidate(error)
-    if is_standby:
+    if is_gone:
         connection.engine.dispose()  # the other connections lead there as well, and seem fine
     raised: Exception = sa.exc.DBAPIError.instance(
         None,

@@ -55,6 +55,7 @@ class Deliveries:
 
     async def start(self) -> None:
         """Open what posting needs."""
+        self._is_stopped = False
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20))
 
     async def stop(self) -> None:

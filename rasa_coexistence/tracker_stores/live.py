@@ -18,11 +18,11 @@ from rasa.shared.core.trackers import DialogueStateTracker
 
 from rasa_coexistence.events import JSON
 from rasa_coexistence.ledger.prepared import Prepared
-from rasa_coexistence.tracker_stores import sql_dialects
 from rasa_coexistence.tracker_stores.contract import in_thread
 from rasa_coexistence.tracker_stores.sql import COLUMNS, as_event
 
 BEFORE_ALL_TIME = -1e300
+KNOWN_DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mariadb"})
 # What a subclass, or whoever patches a store, may have changed.
 _RASAS_OWN = (
     "retrieve",
@@ -32,6 +32,7 @@ _RASAS_OWN = (
     "get_or_create_tracker",
     "create_tracker",
     "init_tracker",
+    "session_scope",
 )
 
 
@@ -47,11 +48,19 @@ class Conversations(Protocol):
 
 def conversations_of(store: TrackerStore) -> Conversations:
     """Return the way to the conversations of a store that raises its errors."""
-    is_rasas_own = isinstance(store, SQLTrackerStore) and all(
-        getattr(type(store), name) is getattr(SQLTrackerStore, name) and name not in vars(store)
+    return SQLConversations(store) if _is_rasas_own(store) else AnyConversations(store)
+
+
+def _is_rasas_own(store: TrackerStore) -> bool:
+    if not isinstance(store, SQLTrackerStore) or store.engine.dialect.name not in KNOWN_DATABASES:
+        return False
+    kind: Any = type(store)
+    if kind._event_query is not SQLTrackerStore._event_query:  # ``tuning`` sets it on the store
+        return False
+    return all(
+        getattr(kind, name) is getattr(SQLTrackerStore, name) and name not in vars(store)
         for name in _RASAS_OWN
     )
-    return SQLConversations(store) if is_rasas_own else AnyConversations(store)
 
 
 class AnyConversations:
@@ -96,12 +105,17 @@ class SQLConversations:
             await in_thread(self._insert, rows)
 
     def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        with self._store.engine.begin() as connection:
-            sql_dialects.bulk_insert(connection, self._events, COLUMNS, rows)
+        if rows:
+            named = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+            with self._store.engine.begin() as connection:
+                connection.execute(self._events.insert(), named)
 
 
 def _newest_session(events: Any) -> Prepared:
-    """Return the query for what is not older than the newest beginning of a session, or for everything."""
+    """Return the query for what is not older than the newest beginning of a session, or for everything.
+
+    Rows without a time, which Rasa does not write, are left out.
+    """
     of_sender = events.c.sender_id == sa.bindparam("sender")
     earlier = events.alias("beginnings")
     began = (
