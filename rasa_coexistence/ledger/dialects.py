@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from rasa_coexistence.ledger.prepared import at_drivers_speed, is_from_standby
 
 # Rows of one statement: executemany would make one of each, and in SQLite ask for Python's lock each time.
-SQLITE_ROWS, PSYCOPG2_ROWS = 50, 1000
+SQLITE_ROWS, OTHERS_ROWS = 50, 1000
 BUSY_SECONDS = 10  # how long SQLite waits for the lock of another
 
 
@@ -103,7 +103,7 @@ def insert(connection: Any, table: Any) -> Any:
 
 def bulk_insert(connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
     """Insert many rows at the driver's speed and return how many; rows that exist are left as they are."""
-    return _bulk(connection, table, columns, rows, "ON CONFLICT DO NOTHING")
+    return insert_rows(connection, table, columns, rows, "ON CONFLICT DO NOTHING")
 
 
 def bulk_upsert(
@@ -125,13 +125,14 @@ def bulk_upsert(
         f"ON CONFLICT ({', '.join(columns[:key])}) DO UPDATE SET {changes} "
         f"WHERE {table.name}.{newer} <= excluded.{newer}"
     )
-    _bulk(connection, table, columns, rows, conflict)
+    insert_rows(connection, table, columns, rows, conflict)
 
 
-def _bulk(
-    connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], conflict: str
+def insert_rows(
+    connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], conflict: str = ""
 ) -> int:
-    mark, most = ("?", SQLITE_ROWS) if connection.dialect.name == "sqlite" else ("%s", PSYCOPG2_ROWS)
+    """Insert rows, with a clause for those that exist, at the driver's speed and return how many were."""
+    mark, most = ("?", SQLITE_ROWS) if connection.dialect.name == "sqlite" else ("%s", OTHERS_ROWS)
     row, written = f"({', '.join([mark] * len(columns))})", 0
     for page in in_slices(rows, most):
         values = ", ".join([row] * len(page))

@@ -17,6 +17,7 @@ from rasa.shared.core.events import Event, SessionStarted
 from rasa.shared.core.trackers import DialogueStateTracker
 
 from rasa_coexistence.events import JSON
+from rasa_coexistence.ledger.dialects import insert_rows
 from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.tracker_stores.contract import in_thread
 from rasa_coexistence.tracker_stores.sql import COLUMNS, as_event
@@ -105,10 +106,8 @@ class SQLConversations:
             await in_thread(self._insert, rows)
 
     def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        if rows:
-            named = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-            with self._store.engine.begin() as connection:
-                connection.execute(self._events.insert(), named)
+        with self._store.engine.begin() as connection:
+            insert_rows(connection, self._events, COLUMNS, rows)
 
 
 def _newest_session(events: Any) -> Prepared:
