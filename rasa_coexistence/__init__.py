@@ -20,9 +20,9 @@ The map. Imports go down this page, never up::
         jobs, forget                  what the command line asks of the server
 
     effects, each owning one outside thing
-        ledger/                       everything durable of ours
         rasa_*, tracker_stores/       Rasa's agent, locks, events and stores
         graph/, media                 Meta's Graph API
+        ledger/                       everything durable of ours
 
     pure: no I/O at all
         from_whatsapp/, events        a webhook's body -> our words

@@ -19,7 +19,7 @@ from rasa.shared.core.trackers import DialogueStateTracker
 from rasa_coexistence.events import JSON
 from rasa_coexistence.ledger.dialects import insert_rows
 from rasa_coexistence.ledger.prepared import Prepared
-from rasa_coexistence.tracker_stores.contract import in_thread
+from rasa_coexistence.tracker_stores import sql_dialects
 from rasa_coexistence.tracker_stores.sql import COLUMNS, as_event
 
 BEFORE_ALL_TIME = -1e300
@@ -100,10 +100,7 @@ class SQLConversations:
         """Publish and store the events that are new."""
         await self._store.stream_events(tracker)
         rows = [_row(tracker.sender_id, event) for event in list(tracker.events)[stored:]]
-        if isinstance(self._store.engine.pool, sa.pool.SingletonThreadPool):
-            self._insert(rows)  # SQLite in memory: each thread would have a database of its own
-        else:
-            await in_thread(self._insert, rows)
+        await sql_dialects.run(self._store.engine, self._insert, rows)
 
     def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
         with self._store.engine.begin() as connection:

@@ -7,7 +7,7 @@ inserted with fresh ones, then the live rows are moved behind it. History that i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,7 +23,6 @@ from rasa_coexistence.tracker_stores.contract import (
     HistoryImporter,
     as_json,
     first_live_time,
-    in_thread,
     until_undisturbed,
 )
 
@@ -61,21 +60,18 @@ class SQLImporter(HistoryImporter):
 
     async def replace_history(self, histories: Sequence[History]) -> None:
         """Bring the conversations of one call to their history in one transaction."""
-        await self._run(self._replace_history, {history.sender_id: history for history in histories})
+        await sql_dialects.run(
+            self._engine, self._replace_history, {history.sender_id: history for history in histories}
+        )
 
     async def forget(self, sender_ids: Sequence[str]) -> None:
         """Delete these conversations in one transaction."""
-        await self._run(self._forget, sender_ids)
+        await sql_dialects.run(self._engine, self._forget, sender_ids)
 
     async def read_events(self, sender_id: str) -> list[JSON]:
         """Return the events of all sessions, oldest first."""
-        stored = await self._run(self._read, [sender_id])
+        stored = await sql_dialects.run(self._engine, self._read, [sender_id])
         return [as_event(data) for _, data in stored.get(sender_id, [])]
-
-    async def _run(self, work: Callable[..., T], *args: Any) -> T:
-        if isinstance(self._engine.pool, sa.pool.SingletonThreadPool):
-            return work(*args)  # SQLite in memory: each thread would have a database of its own
-        return await in_thread(work, *args)
 
     def _replace_history(self, histories: dict[str, History]) -> None:
         until_undisturbed(self._try_to_replace, histories)
@@ -146,7 +142,7 @@ class SQLImporter(HistoryImporter):
         with self._engine.begin() as connection, overwriting(connection):
             for some in sql_dialects.in_slices(sender_ids):
                 connection.execute(self._events.delete().where(self._events.c.sender_id.in_(some)))
-        if isinstance(self._engine.pool, sa.pool.SingletonThreadPool):
+        if sql_dialects.is_of_one_thread(self._engine):
             return  # nothing is on disk
         # History that was written anew stood in other places before.
         if not wipe(self._engine, rewrite_below_bytes=REWRITE_BELOW_BYTES):

@@ -5,12 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from rasa_coexistence.tracker_stores.contract import in_thread
 
 T = TypeVar("T")
 _LOCK_SPACE = 0x57414358
 _LOCKS = 256  # PostgreSQL has room for a few thousand locks, all transactions together
+
+
+def is_of_one_thread(engine: Any) -> bool:
+    """Tell whether each thread would have a database of its own, as with SQLite in memory."""
+    return isinstance(engine.pool, sa.pool.SingletonThreadPool)
+
+
+async def run(engine: Any, work: Callable[..., T], *args: Any) -> T:
+    """Run a transaction off the event loop, unless the database is to be had there only."""
+    return work(*args) if is_of_one_thread(engine) else await in_thread(work, *args)
 
 
 def lock(connection: Any, sender_ids: Sequence[str]) -> None:
