@@ -78,6 +78,9 @@ class Databases(Protocol):
     def track(self, events: Sequence[Row]) -> None:
         """Store events of the tracker."""
 
+    def close(self) -> None:
+        """Leave nothing that could slow down who is measured next."""
+
 
 def run(bodies: Iterable[bytes], databases: Databases) -> float:
     """Import webhooks of old chat; return the seconds that took."""

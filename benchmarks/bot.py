@@ -105,7 +105,7 @@ class Bot:
 
     async def until_imported(self, messages: int) -> None:
         """Wait until the tracker store has so many messages of the history."""
-        pause = 0.1 if messages < 50_000 else 0.5  # to look costs the server something
+        pause = messages / 500_000  # to look costs the server something
         while True:
             status = await self._sync_status()
             if status["history"]["messages_imported"] >= messages:

@@ -41,7 +41,10 @@ class Store:
 
     def import_barely(self, bodies: Iterable[bytes]) -> float:
         """Import with the bare script; return the seconds that took."""
-        return bare.run(bodies, self._bare_databases())
+        databases = self._bare_databases()
+        seconds = bare.run(bodies, databases)
+        databases.close()
+        return seconds
 
 
 def _count(url: str) -> int:
@@ -152,6 +155,7 @@ class _SQLite:
     def __init__(self, folder: Path) -> None:
         paths = folder / "bare.db", folder / "bare_rasa.db"
         _make_tables(*(f"sqlite:///{path}" for path in paths))
+        self._paths = paths
         self._ledger, self._tracker = map(sqlite3.connect, paths)
         for pragma in ("journal_mode=WAL", "synchronous=FULL"):  # as the channel's; Rasa leaves the defaults
             self._ledger.execute(f"PRAGMA {pragma}")
@@ -184,6 +188,12 @@ class _SQLite:
         self._tracker.executemany(_insert("events", EVENT_COLUMNS, "?"), events)
         self._tracker.commit()
 
+    def close(self) -> None:
+        self._ledger.close()
+        self._tracker.close()
+        for path in self._paths:
+            path.unlink()
+
 
 class _SQLiteAndRedis(_SQLite):
     def __init__(self, folder: Path, port: int) -> None:
@@ -200,6 +210,10 @@ class _SQLiteAndRedis(_SQLite):
             for sender_id, its_events in chats.items():
                 pipeline.set(f"tracker:{sender_id}", json.dumps({"name": sender_id, "events": its_events}))
             pipeline.execute()
+
+    def close(self) -> None:
+        super().close()
+        self._redis.flushdb()
 
 
 class _PostgreSQL:
@@ -239,6 +253,10 @@ class _PostgreSQL:
     def track(self, events: Sequence[Row]) -> None:
         self._insert_many(self._tracker.cursor(), "events", EVENT_COLUMNS, events)
         self._tracker.commit()
+
+    def close(self) -> None:
+        self._ledger.close()
+        self._tracker.close()
 
     @staticmethod
     def _insert_many(
