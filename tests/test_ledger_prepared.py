@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 from ledgers import ANA, Books, live
 
-from rasa_coexistence.ledger.prepared import Prepared, one_of, savepoint
+from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger.prepared import Prepared, is_among, one_of, pages, savepoint
 from rasa_coexistence.ledger.schema import aliases, inbox, messages, numbers
 
 WAMID = messages.c.wamid == sa.bindparam("of")
@@ -69,6 +70,29 @@ async def test_one_of_several_values(books: Books) -> None:
     listed = Prepared(sa.select(messages.c.text).where(messages.c.text.in_(["a", "c"])))
     with pytest.raises(TypeError, match="a list cannot be prepared"):
         await books.database.read(listed.all)
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
+async def test_many_values_go_page_by_page(books: Books, count: int) -> None:
+    """A page has always the same number of values, so that it is one statement."""
+    await books.tell(live(ANA, *((f"wamid.{number}", str(number)) for number in range(count))))
+    some = Prepared(sa.select(messages.c.text).where(is_among(messages.c.wamid)))
+    wanted = [f"wamid.{number}" for number in range(0, count, 2)]
+
+    def read(connection: Any) -> list[str]:
+        return [text for page in pages(wanted) for (text,) in some.tuples(connection, **page)]
+
+    assert sorted(await books.database.read(read)) == sorted(str(number) for number in range(0, count, 2))
+
+
+@pytest.mark.parametrize("count", [0, 1, 700])
+async def test_each_row_gets_its_own_number(books: Books, count: int) -> None:
+    """However many they are, and no other row is touched."""
+    await books.tell(live(ANA, *((f"wamid.{number}", "Hola") for number in range(count + 1))))
+    numbers_of = {row.id: row.id + 5 for row in (await books.rows(messages))[:count]}
+    await books.database.write(dialects.update_each, messages, numbers_of, "sent_at = {} + 0.5, status = 'x'")
+    found = {row.id: row.sent_at for row in await books.rows(messages) if row.status == "x"}
+    assert found == {id_: number + 0.5 for id_, number in numbers_of.items()}
 
 
 async def test_what_the_database_refuses_is_raised_as_sqlalchemy_raises_it(books: Books) -> None:

@@ -60,7 +60,8 @@ async def test_rows_are_what_rasa_would_have_written(shelf: Shelf) -> None:
     assert [row[:4] for row in ours] == [row[:4] for row in rasas]
     decode = sa.JSON().result_processor(sa.create_engine("sqlite://").dialect, None)
     assert [decode(row[4]) for row in ours] == [decode(row[4]) for row in rasas]
-    assert all(row[4].isascii() for row in ours)
+    holds_any_character = shelf.inner.engine.dialect.name == "sqlite"  # others may have any encoding
+    assert all(row[4].isascii() or holds_any_character for row in ours)
 
 
 async def test_live_rows_keep_every_byte(shelf: Shelf) -> None:

@@ -170,13 +170,16 @@ def quoted(connection: Any, phone_number_id: str, conversation_id: int, wamid: s
 def stored_message(row: Any) -> StoredMessage:
     """Return a row that begins with all columns of the messages table as a value."""
     # By place: by name SQLAlchemy takes ten times as long, and histories are long.
-    id_, wamid, side, source, kind, text, sent_at, received_at, status, content, edited, revoked = _VALUES(
-        row
-    )
+    return message_of(_VALUES(row))
+
+
+def message_of(values: Sequence[Any]) -> StoredMessage:
+    """Return a value of ``MESSAGE_COLUMNS``, also as a driver gives them."""
+    id_, wamid, side, source, kind, text, sent_at, received_at, status, content, edited, revoked = values
     return StoredMessage(
         id=id_,
         wamid=wamid,
-        from_business=side,
+        from_business=bool(side),
         source=source,
         type=kind,
         text=text,
@@ -185,13 +188,12 @@ def stored_message(row: Any) -> StoredMessage:
         status=status,
         content=None if content is None else msgspec.json.decode(content, type=Content),
         edited_text=edited,
-        revoked=revoked,
+        revoked=bool(revoked),
     )
 
 
-_VALUES = itemgetter(
-    *(messages.c.keys().index(name) for name in StoredMessage.__struct_fields__ if name in messages.c)
-)
+MESSAGE_COLUMNS = [messages.c[name] for name in StoredMessage.__struct_fields__ if name in messages.c]
+_VALUES = itemgetter(*(messages.c.keys().index(column.name) for column in MESSAGE_COLUMNS))
 
 
 def _chat(row: Any) -> Chat:

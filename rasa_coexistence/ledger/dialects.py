@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter, methodcaller
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rasa_coexistence.ledger.prepared import at_drivers_speed, is_from_standby
 
-# Rows of one statement: executemany would make one of each, and in SQLite ask for Python's lock each time.
-SQLITE_ROWS, OTHERS_ROWS = 50, 1000
+T = TypeVar("T")
+# Values of one statement. After each SQLite asks for Python's lock, and waits for it whenever another thread
+# computes; 32,766 is what it takes at most.
+SQLITE_VALUES = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
+OTHERS_ROWS = 1000
+UPDATE_ROWS = 300  # three values each
 BUSY_SECONDS = 10  # how long SQLite waits for the lock of another
 
 
@@ -132,13 +137,38 @@ def insert_rows(
     connection: Any, table: Any, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], conflict: str = ""
 ) -> int:
     """Insert rows, with a clause for those that exist, at the driver's speed and return how many were."""
-    mark, most = ("?", SQLITE_ROWS) if connection.dialect.name == "sqlite" else ("%s", OTHERS_ROWS)
-    row, written = f"({', '.join([mark] * len(columns))})", 0
-    for page in in_slices(rows, most):
-        values = ", ".join([row] * len(page))
-        statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {values} {conflict}"
+    is_sqlite, written = connection.dialect.name == "sqlite", 0
+    mark, most = ("?", SQLITE_VALUES // len(columns)) if is_sqlite else ("%s", OTHERS_ROWS)
+    for page in _pages(rows, most):
+        statement = _insert_statement(table.name, tuple(columns), mark, len(page), conflict)
         written += int(at_drivers_speed(connection, statement, tuple(chain.from_iterable(page))))
     return written
+
+
+def update_each(connection: Any, table: Any, numbers: Mapping[int, int], change: str) -> None:
+    """Change rows by their ids in few statements; ``{}`` in ``change`` stands for a row's own number."""
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    for page in in_slices(numbers.items(), UPDATE_ROWS):
+        own = f"CASE id {f'WHEN {mark} THEN {mark} ' * len(page)}END"
+        ids = ", ".join([mark] * len(page))
+        statement = f"UPDATE {table.name} SET {change.format(own)} WHERE id IN ({ids})"
+        at_drivers_speed(connection, statement, (*chain.from_iterable(page), *(id_ for id_, _ in page)))
+
+
+def _pages(rows: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """Cut rows into pages of 1, 2, 4, 8 and so on: each size is a statement that the database compiles."""
+    start, size = 0, 1 << (most.bit_length() - 1)
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
+
+
+@lru_cache(maxsize=256)
+def _insert_statement(table: str, columns: tuple[str, ...], mark: str, rows: int, conflict: str) -> str:
+    row = f"({', '.join([mark] * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} {conflict}"
 
 
 def for_update(statement: Any, *, skip_locked: bool = False) -> Any:

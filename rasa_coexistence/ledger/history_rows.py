@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from rasa_coexistence.ledger import chats, dialects, message_rows
+from rasa_coexistence.ledger.prepared import Prepared, is_among, pages
 from rasa_coexistence.ledger.queues import import_again
 from rasa_coexistence.ledger.schema import conversations, messages
 from rasa_coexistence.ledger.schema_history import parses
@@ -21,9 +22,7 @@ HISTORY = "history"  # source of a message
 
 def came_in(connection: Any, counts: Mapping[int, int]) -> None:
     """Count messages of history that are new, by conversation."""
-    given = [{"conversation": id_, "more": more} for id_, more in counts.items()]
-    if given:
-        connection.execute(_MORE, given)
+    dialects.update_each(connection, conversations, counts, "history_received = history_received + {}")
 
 
 def count_anew(connection: Any, conversation_ids: Collection[int]) -> None:
@@ -45,32 +44,14 @@ def left(connection: Any, conversation_id: int, *, now: float) -> None:
     import_again(connection, [conversation_id], at=now)
 
 
-_MORE = (
-    conversations.update()
-    .where(conversations.c.id == sa.bindparam("conversation"))
-    .values(history_received=conversations.c.history_received + sa.bindparam("more"))
-)
-
-_IMPORTED = (
-    conversations.update()
-    .where(conversations.c.id == sa.bindparam("conversation"))
-    .values(
-        history_imported=sa.bindparam("count"),
-        context_of=-1,
-        import_error=None,
-        import_attempts=0,
-    )
-)
-
-
 def by_conversation(connection: Any, conversation_ids: Sequence[int]) -> dict[int, list[StoredMessage]]:
     """Return what old chat is made of: its messages, and the reactions to them that came live."""
     found: dict[int, list[StoredMessage]] = {}
     is_parsed = connection.execute(sa.select(parses.c.message_id).limit(1)).first() is not None
     statement, stored = (_PARSED, _stored_and_parsed) if is_parsed else (_OLD, _stored)
-    for ids in dialects.in_slices(conversation_ids):
-        for row in connection.execute(statement.where(messages.c.conversation_id.in_(ids))).all():
-            found.setdefault(row.conversation_id, []).append(stored(row))
+    for page in pages(conversation_ids):
+        for conversation_id, *values in statement.tuples(connection, **page):
+            found.setdefault(conversation_id, []).append(stored(values))
     return found
 
 
@@ -80,9 +61,8 @@ def imported(connection: Any, counts: Mapping[int, int], *, parse_due_at: Mappin
     ``parse_due_at`` names the conversations whose messages NLU has still to read.
     """
     dialects.serialize(connection, dialects.MANY)
-    if counts:
-        given = [{"conversation": id_, "count": count} for id_, count in counts.items()]
-        connection.execute(_IMPORTED, given)
+    change = "history_imported = {}, context_of = -1, import_error = NULL, import_attempts = 0"
+    dialects.update_each(connection, conversations, counts, change)
     for conversation_id, due_at in parse_due_at.items():
         row = conversations.c.id == conversation_id
         connection.execute(conversations.update().where(row).values(parse_due_at=due_at))
@@ -106,26 +86,31 @@ def not_imported(connection: Any, conversation_id: int, reason: str) -> int:
     return int(connection.execute(statement).scalar() or 0)
 
 
-_IS_OLD = sa.or_(messages.c.source == HISTORY, messages.c.type == "reaction")
-_OLD = sa.select(messages).where(_IS_OLD)
-_PARSED = (
-    sa.select(messages, parses.c.digest, parses.c.parse)
+_COLUMNS = [messages.c.conversation_id, *chats.MESSAGE_COLUMNS]
+_IS_OLD = sa.and_(
+    sa.or_(messages.c.source == HISTORY, messages.c.type == "reaction"),
+    is_among(messages.c.conversation_id),
+)
+_OLD = Prepared(sa.select(*_COLUMNS).where(_IS_OLD))
+_PARSED = Prepared(
+    sa.select(*_COLUMNS, parses.c.digest, parses.c.parse)
     .select_from(messages.outerjoin(parses, parses.c.message_id == messages.c.id))
     .where(_IS_OLD)
 )
 
 
-def _stored(row: Any) -> StoredMessage:
-    message = chats.stored_message(row)
+def _stored(values: Sequence[Any]) -> StoredMessage:
+    message = chats.message_of(values)
     return message if message.status != message_rows.EARLY_MEDIA else replace(message, status=None)
 
 
-def _stored_and_parsed(row: Any) -> StoredMessage:
+def _stored_and_parsed(values: Sequence[Any]) -> StoredMessage:
     """Return a message with what NLU made of it, unless it read another text."""
-    message = _stored(row)
-    if row.parse is None or row.digest != digest(message.text):
+    *values, read, parse = values
+    message = _stored(values)
+    if parse is None or read != digest(message.text):
         return message
-    return replace(message, parse=msgspec.json.decode(row.parse))
+    return replace(message, parse=msgspec.json.decode(parse))
 
 
 def digest(text: str | None) -> str:

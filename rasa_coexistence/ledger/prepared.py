@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
+from itertools import repeat
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +18,8 @@ class Prepared:
     """A statement of SQLAlchemy's, compiled once for each kind of database and set of values.
 
     What an UPDATE sets are those of the values that are named as its columns. ``IN`` with a list cannot be
-    prepared, since SQLAlchemy writes it anew each time: see ``one_of``. An INSERT fills in no defaults.
+    prepared, since SQLAlchemy writes it anew each time: see ``is_among``, and ``one_of`` for constants. An
+    INSERT fills in no defaults.
     """
 
     def __init__(self, statement: Any) -> None:
@@ -44,6 +46,12 @@ class Prepared:
     def all(self, connection: Any, **given: Any) -> list[Any]:
         """Return all rows."""
         return self._rows(connection, given, lambda cursor: cursor.fetchall())
+
+    def tuples(self, connection: Any, **given: Any) -> list[tuple[Any, ...]]:
+        """Return all rows as the driver gives them; SQLite has 0 and 1 for no and yes."""
+        compiled = self._for(connection, given)
+        values, fetch = compiled.values(given), methodcaller("fetchall")
+        return list(at_drivers_speed(connection, compiled.sql, values, fetch))
 
     def run(self, connection: Any, **given: Any) -> int:
         """Change rows; return how many."""
@@ -141,6 +149,21 @@ def savepoint(connection: Any) -> Iterator[None]:
 def one_of(column: Any, values: Sequence[Any]) -> Any:
     """Return the condition that a column has one of some values, in a form that can be prepared."""
     return sa.or_(*(column == value for value in values))
+
+
+_SOME = tuple(f"some{place}" for place in range(64))
+
+
+def is_among(column: Any) -> Any:
+    """Return the condition that a column has one of the values of a page of ``pages``."""
+    return column.in_([sa.bindparam(name) for name in _SOME])
+
+
+def pages(values: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """Yield values in pages of always the same size, the last of them repeated: so they can be prepared."""
+    for start in range(0, len(values), len(_SOME)):
+        page = values[start : start + len(_SOME)]
+        yield dict(zip(_SOME, (*page, *repeat(page[-1], len(_SOME) - len(page))), strict=True))
 
 
 def _odd_columns(statement: Any, dialect: Any) -> list[tuple[int, Callable[[Any], Any]]]:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from rasa_coexistence.errors import LeaseLost
 from rasa_coexistence.ledger import dialects
 from rasa_coexistence.ledger.columns import Time
-from rasa_coexistence.ledger.prepared import Prepared
+from rasa_coexistence.ledger.prepared import Prepared, is_among, pages
 from rasa_coexistence.ledger.schema import conversations
 
 LEASE_SECONDS = 10.0  # what a dead process held comes back after this long
@@ -70,8 +70,8 @@ def claim(
     rows = _STATEMENTS[queue].free.all(connection, now=now, latest=latest, most=limit)
     ids = [row.id for row in rows]
     token, end = f"{owner}:{secrets.token_hex(6)}", now + LEASE_SECONDS
-    for id_ in ids:
-        _STATEMENTS[queue].take.run(connection, one=id_, token=token, end=end)
+    for page in pages(ids):
+        _STATEMENTS[queue].take.run(connection, **page, token=token, end=end)
     return [Lease(conversation_id=id_, queue=queue, token=token, claimed_due_at=end) for id_ in ids]
 
 
@@ -106,20 +106,28 @@ class Released(Struct, frozen=True):
 
 def release(connection: Any, lease: Lease, *, due_at: float | None) -> Released:
     """Let go of a conversation until ``due_at``, or sooner if new work came meanwhile."""
-    ours = {"this": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
     if due_at is None:
-        _STATEMENTS[lease.queue].let_go.run(connection, **ours)
+        _let_go(connection, [lease])
     else:
+        ours = {"this": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
         _STATEMENTS[lease.queue].let_go_until.run(connection, **ours, at=due_at)
     return Released(_STATEMENTS[lease.queue].due_at.scalar(connection, this=lease.conversation_id))
 
 
 def release_done(connection: Any, leases: Sequence[Lease]) -> None:
-    """Let go of conversations of one queue that have nothing left to do, unless new work came meanwhile."""
+    """Let go of conversations that have nothing left to do, unless new work came meanwhile."""
     dialects.serialize(connection, dialects.MANY)
+    _let_go(connection, leases)
+
+
+def _let_go(connection: Any, leases: Sequence[Lease]) -> None:
+    claims: dict[tuple[str, str, float], list[int]] = {}
     for lease in leases:
-        ours = {"this": lease.conversation_id, "token": lease.token, "claimed": lease.claimed_due_at}
-        _STATEMENTS[lease.queue].let_go.run(connection, **ours)
+        claim = lease.queue, lease.token, lease.claimed_due_at
+        claims.setdefault(claim, []).append(lease.conversation_id)
+    for (queue, token, claimed), ids in claims.items():
+        for page in pages(ids):
+            _STATEMENTS[queue].let_go.run(connection, **page, token=token, claimed=claimed)
 
 
 def release_all(connection: Any, owner: str, *, now: float) -> None:
@@ -184,11 +192,12 @@ class _Statements:
         self.is_due = Prepared(sa.select(id_).where(due <= now, free).limit(1))
         self.free = Prepared(dialects.for_update(waits.limit(sa.bindparam("most")), skip_locked=True))
         taken = {lease.name: sa.bindparam("token"), until.name: end, due.name: end}
-        self.take = Prepared(conversations.update().where(one).values(taken))
+        self.take = Prepared(conversations.update().where(is_among(id_)).values(taken))
         self.still_held = Prepared(dialects.for_update(sa.select(id_).where(ours, until >= now)))
         self.renew = conversations.update().where(ours, until >= now).values({until.name: end})
         done = {**nobody, due.name: sa.case((nothing_came, sa.null()), else_=due)}
-        self.let_go = Prepared(conversations.update().where(ours).values(done))
+        let_go = conversations.update().where(is_among(id_), lease == sa.bindparam("token")).values(done)
+        self.let_go = Prepared(let_go)
         later = {**nobody, due.name: sa.case((nothing_came, at), (due < at, due), else_=at)}
         self.let_go_until = Prepared(conversations.update().where(ours).values(later))
         sooner = sa.or_(due.is_(None), due > at, until.isnot(None))

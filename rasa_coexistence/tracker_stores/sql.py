@@ -7,7 +7,7 @@ inserted with fresh ones, then the live rows are moved behind it. History that i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ from rasa_coexistence.tracker_stores import sql_dialects
 from rasa_coexistence.tracker_stores.contract import (
     History,
     HistoryImporter,
+    as_ascii_json,
     as_json,
     first_live_time,
     until_undisturbed,
@@ -79,7 +80,10 @@ class SQLImporter(HistoryImporter):
     def _try_to_replace(self, histories: dict[str, History]) -> bool:
         """Decide without a lock, then change under one if nobody wrote meanwhile: the lock stays short."""
         stored = self._read(list(histories))
-        planned = (_plan(stored.get(sender_id, []), history) for sender_id, history in histories.items())
+        as_text = as_json if self._engine.dialect.name == "sqlite" else as_ascii_json
+        planned = (
+            _plan(stored.get(sender_id, []), history, as_text) for sender_id, history in histories.items()
+        )
         changes = [change for change in planned if change is not None]
         if not changes:
             return True
@@ -149,13 +153,14 @@ class SQLImporter(HistoryImporter):
             log.warning("forget.still_legible", remedy="others used the tracker store for too long")
 
 
-def _plan(stored: Sequence[Stored], history: History) -> _Change | None:
+def _plan(stored: Sequence[Stored], history: History, as_text: Callable[[JSON], str]) -> _Change | None:
     """Decide what to do to a conversation's rows; None if its history is as it should be."""
     events = [as_event(data) for _, data in stored]
     past, live = list[Stored](), list[Stored]()
     for row, event in zip(stored, events, strict=True):
         (past if is_history(event) else live).append(row)
-    rows = [_row(history.sender_id, event) for event in history.make_events(first_live_time(events))]
+    made = history.make_events(first_live_time(events))
+    rows = [_row(history.sender_id, event, as_text(event)) for event in made]
     past_is_first = not past or not live or past[-1][0] < live[0][0]
     kept = _common_length(past, rows) if past_is_first else 0
     if kept == len(past) == len(rows):
@@ -178,10 +183,10 @@ def _common_length(past: Sequence[Stored], rows: Sequence[tuple[Any, ...]]) -> i
     return place
 
 
-def _row(sender_id: str, event: JSON) -> tuple[Any, ...]:
+def _row(sender_id: str, event: JSON, data: str) -> tuple[Any, ...]:
     """Fill the columns as ``SQLTrackerStore.save`` does."""
     intent = event["parse_data"]["intent"].get("name") if event["event"] == "user" else None
-    return sender_id, event["event"], event["timestamp"], intent, event.get("name"), as_json(event)
+    return sender_id, event["event"], event["timestamp"], intent, event.get("name"), data
 
 
 def as_event(data: str) -> JSON:
