@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rasa_coexistence.events import JSON
 from rasa_coexistence.identity import inner_id
@@ -12,8 +12,7 @@ from rasa_coexistence.records import StoredMessage
 class Targets:
     """Messages by the wamids that others call them by: exactly, else by the inner id if only one has it."""
 
-    def __init__(self, messages: Sequence[StoredMessage]) -> None:
-        self._messages = messages
+    def __init__(self, messages: Iterable[StoredMessage]) -> None:
         self._by_wamid = {message.wamid: message for message in messages}
         self._by_inner_id: dict[str, StoredMessage | None] | None = None  # made when it is needed
 

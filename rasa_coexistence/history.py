@@ -79,9 +79,7 @@ class HistoryImport:
             await self._database.courtesy.quiet()
             if not (waiting := await self._without_customers(waiting)):
                 return
-            batch = _next_batch(waiting, self._database.courtesy.piece(ROWS_AT_ONCE))
-            if not await self._import_together(batch):
-                await self._one_by_one(batch)
+            await self._import(_next_batch(waiting, self._database.courtesy.piece(ROWS_AT_ONCE)))
 
     async def _without_customers(self, waiting: deque[Leased]) -> deque[Leased]:
         """Let go of those in which a customer waits: their visit imports them, and does not stand in line."""
@@ -93,17 +91,15 @@ class HistoryImport:
                 await self._database.write(queues.release, lease, due_at=now + ASIDE_SECONDS)
         return deque(pair for pair in waiting if pair[1].id not in wanted)
 
-    async def _import_together(self, batch: Sequence[Leased]) -> bool:
-        """Import conversations in one transaction; return False, nothing imported, if that cannot be."""
+    async def _import(self, batch: Sequence[Leased]) -> None:
+        """Import conversations in one transaction, or each for itself if that cannot be.
+
+        So one that cannot be imported does not keep the others back.
+        """
         if len(batch) > 1:
             with contextlib.suppress(Postponed):
-                await self._project([chat for _lease, chat in batch])
-                await self._let_go([lease for lease, _chat in batch])
-                return True
-        return False
-
-    async def _one_by_one(self, batch: Sequence[Leased]) -> None:
-        """Import conversations each for itself, so that one that cannot be does not keep the others back."""
+                await self._project([chat for _lease, chat in batch], [lease for lease, _chat in batch])
+                return
         failures = 0
         for lease, chat in batch:
             error = await self._import_one(lease, chat)
@@ -113,15 +109,11 @@ class HistoryImport:
 
     async def _import_one(self, lease: queues.Lease, chat: Chat) -> Postponed | None:
         try:
-            await self._project([chat])
+            await self._project([chat], [lease])
         except Postponed as error:
             await self._put_off(lease, error)
             return error
-        await self._let_go([lease])
         return None
-
-    async def _let_go(self, leases: Sequence[queues.Lease]) -> None:
-        await self._database.write(queues.release_done, leases, urgency=Urgency.BULK)
 
     async def _put_off(self, lease: queues.Lease, error: Postponed) -> None:
         """Try a conversation again later, less and less often, and say why."""
@@ -134,8 +126,8 @@ class HistoryImport:
         log.warning("history.put_off", conversation=lease.conversation_id, reason=error.reason)
         await self._database.write(write)
 
-    async def _project(self, found: Sequence[Chat]) -> None:
-        """Write the whole history of some conversations into the tracker store."""
+    async def _project(self, found: Sequence[Chat], leases: Sequence[queues.Lease] = ()) -> None:
+        """Write the whole history of some conversations into the tracker store, and let go of them."""
         wanted = [chat for chat in found if self._is_wanted(chat)]
         messages = await self._database.read(history_rows.by_conversation, [chat.id for chat in wanted])
         importer = self._bridge.importer()
@@ -159,7 +151,7 @@ class HistoryImport:
                 log.warning("history.tracker_store_failed", **fault(error))
                 raise NotTaken(f"the tracker store did not take it: {type(error).__name__}") from error
         await self._publish(projections)
-        await self._count(projections)
+        await self._count(projections, leases)
 
     @property
     def _publishes(self) -> bool:
@@ -177,7 +169,7 @@ class HistoryImport:
             log.warning("history.event_broker_failed", **fault(error))
             raise NotTaken(f"the event broker did not take it: {type(error).__name__}") from error
 
-    async def _count(self, projections: Sequence[Projection]) -> None:
+    async def _count(self, projections: Sequence[Projection], leases: Sequence[queues.Lease]) -> None:
         counts = {projection.chat.id: projection.imported for projection in projections}
         parses = self._settings.history.parse
         due_at = {
@@ -185,7 +177,12 @@ class HistoryImport:
             for projection in projections
             if parses and any(history_parse.is_unread(message) for message in projection.messages)
         }
-        await self._database.write(history_rows.imported, counts, parse_due_at=due_at, urgency=Urgency.BULK)
+
+        def write(connection: Any) -> None:
+            history_rows.imported(connection, counts, parse_due_at=due_at)
+            queues.release_done(connection, leases)
+
+        await self._database.write(write, urgency=Urgency.BULK)
 
     def cap(self, importer: HistoryImporter) -> int | None:
         """Return how many old messages a conversation of the tracker store may have."""

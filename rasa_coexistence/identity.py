@@ -21,9 +21,11 @@ _LONGEST_PHONE = 20  # E.164 allows 15 digits; leave room for what people type
 _LONGEST_ID = 150
 
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
+_PADDING = ("", "===", "==", "=")
 
-# A wamid is a Thrift struct: the chat (a nested struct: its name, a kind), whether we wrote it, the id.
-_AFTER_CHAT = re.compile(rb"\x15.\x00([\x11\x12])\x18", re.DOTALL)
+# A wamid is a Thrift struct: the chat (a nested struct: its name, 15 and a kind, 00), whether we wrote it, 18
+# and the id.
+_SIDES = (_BY_BUSINESS, _BY_CUSTOMER)
 
 _MEXICO = re.compile(r"52(?:1|01|044|045)(\d{10})")
 _BRAZIL = re.compile(r"55([1-9]{2})([6-9]\d{7})")
@@ -116,23 +118,24 @@ def identifies(alias: str) -> bool:
 
 def _anatomy(wamid: str) -> tuple[bool, str] | None:
     """Return (written by the business, inner id) of a wamid that can be decoded."""
-    encoded = wamid.removeprefix("wamid.").replace("-", "+").replace("_", "/").rstrip("=")
-    if _NOT_BASE64.search(encoded):
-        return None  # the decoder would step over it
+    encoded = wamid.removeprefix("wamid.").rstrip("=")
+    if not (encoded.isascii() and encoded.isalnum()):  # nearly always they are
+        encoded = encoded.replace("-", "+").replace("_", "/")
+        if _NOT_BASE64.search(encoded):
+            return None  # the decoder would step over it
     try:
-        packed = binascii.a2b_base64(encoded + "=" * (-len(encoded) % 4))
+        packed = binascii.a2b_base64(encoded + _PADDING[len(encoded) % 4])
     except binascii.Error:
         return None
     if not packed.startswith(b"\x1c\x18"):
         return None
-    _, position = _counted(packed, 2)
-    match = _AFTER_CHAT.match(packed, position)
-    if match is None:
+    _, at = _counted(packed, 2)
+    about, inner = packed[at : at + 5], _counted(packed, at + 5)[0]
+    if len(about) < 5 or about[0] != 0x15 or about[2] or about[3] not in _SIDES or about[4] != 0x18:
         return None
-    inner, _ = _counted(packed, match.end())
     if not 0 < len(inner) <= _LONGEST_INNER_ID or not inner.isalnum():
         return None
-    return match.group(1)[0] == _BY_BUSINESS, inner.decode("ascii")
+    return about[3] == _BY_BUSINESS, inner.decode("ascii")
 
 
 def _counted(packed: bytes, position: int) -> tuple[bytes, int]:

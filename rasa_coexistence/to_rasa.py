@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from rasa_coexistence.cross_references import Targets, reactions, with_quoted_text
 from rasa_coexistence.events import JSON
@@ -33,14 +34,14 @@ def history_events(
     """
     whole = _in_order(message for message in messages if message.type not in NEVER_SAID)
     said = whole if max_messages is None else whole[max(len(whole) - max_messages, 0) :]
-    targets = Targets(whole)
-    reacted = reactions(_in_order(message for message in messages if message.type == "reaction"), targets)
+    targets = Targets(message for _moment, message in whole)
+    reacting = _in_order(message for message in messages if message.type == "reaction")
+    reacted = reactions([message for _moment, message in reacting], targets)
     expiration = session_expiration_seconds if session_expiration_seconds > 0 else NO_EXPIRATION_SECONDS
     opening_metadata = {"whatsapp": {"source": "history", "phone_number_id": phone_number_id}}
     rows: list[JSON] = []
     previous = -math.inf
-    for message in said:
-        moment = _moment(message)
+    for moment, message in said:
         if moment - previous > expiration:
             rows += opening(moment, opening_metadata)
         previous = moment
@@ -115,8 +116,8 @@ def chat_context(messages: Sequence[StoredMessage], limit: int) -> list[JSON]:
         (message for message in messages if message.type not in NEVER_SAID), unreadable_times=True
     )
     return [
-        {"role": role_of(message), "text": _text(message), "timestamp": _moment(message)}
-        for message in (said[-limit:] if limit > 0 else [])
+        {"role": role_of(message), "text": _text(message), "timestamp": moment}
+        for moment, message in (said[-limit:] if limit > 0 else [])
     ]
 
 
@@ -127,18 +128,23 @@ def is_history(event: JSON) -> bool:
     return isinstance(whatsapp, dict) and whatsapp.get("source") == "history"
 
 
-def _in_order(messages: Iterable[StoredMessage], *, unreadable_times: bool = False) -> list[StoredMessage]:
+def _in_order(
+    messages: Iterable[StoredMessage], *, unreadable_times: bool = False
+) -> list[tuple[float, StoredMessage]]:
     """Sort by time, each message once; ties (Meta counts whole seconds) are settled by what they are."""
     known = [
-        message
+        (_place(message), message)
         for message in messages
         if not message.revoked and (unreadable_times or _is_time(message.sent_at))
     ]
-    known.sort(key=_place)
-    by_wamid: dict[str, StoredMessage] = {}
-    for message in known:
-        by_wamid.setdefault(message.wamid, message)
+    known.sort(key=_BY_PLACE)
+    by_wamid: dict[str, tuple[float, StoredMessage]] = {}
+    for place, message in known:
+        by_wamid.setdefault(message.wamid, (place[0], message))
     return list(by_wamid.values())
+
+
+_BY_PLACE = itemgetter(0)
 
 
 def _place(message: StoredMessage) -> tuple[float, float, bool, str, str]:

@@ -140,8 +140,9 @@ async def test_a_customer_does_not_wait_for_the_old_chats_of_others(
     bridge: Any = SimpleNamespace(importer=lambda: None)
     importing = HistoryImport(books.database, bridge, books.reader, _settings(), books.clock)
 
-    async def project(chats_: Sequence[chats.Chat]) -> None:
+    async def project(chats_: Sequence[chats.Chat], leases: Sequence[queues.Lease]) -> None:
         imported.extend(chat.wa_id for chat in chats_)
+        await books.database.write(queues.release_done, leases)
         await books.tell(live(BEN, ("wamid.B1", "Hola")))
 
     monkeypatch.setattr(importing, "_project", project)
