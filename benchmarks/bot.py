@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ from rasa_coexistence.simulator.rasa_process import RasaProcess
 
 ROOT = Path(__file__).parents[1]
 APP_SECRET, ADMIN_TOKEN = "app-secret-of-the-benchmark", "admin-token-of-the-benchmark"
-START_SECONDS = 120.0
+START_SECONDS, PATIENCE_SECONDS = 120.0, 300.0
+WEBHOOK = "/webhooks/whatsapp/webhook"
+
+
+def _headers(body: bytes) -> dict[str, str]:
+    return {"X-Hub-Signature-256": sign(body, APP_SECRET), "Content-Type": "application/json"}
 
 
 def model() -> Path:
@@ -87,7 +93,7 @@ class Bot:
         write_yaml({"tracker_store": store.tracker_store}, folder / "endpoints.yml")
 
     async def __aenter__(self) -> Bot:
-        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300))
+        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS))
         await self._process.__aenter__()
         await self._process.wait_until(self._is_ready, seconds=START_SECONDS)
         return self
@@ -98,10 +104,15 @@ class Bot:
 
     async def post(self, body: bytes) -> None:
         """Deliver a webhook as Meta would."""
-        headers = {"X-Hub-Signature-256": sign(body, APP_SECRET), "Content-Type": "application/json"}
-        url = f"{self.url}/webhooks/whatsapp/webhook"
-        async with self.http.post(url, data=body, headers=headers) as answer:
+        async with self.http.post(f"{self.url}{WEBHOOK}", data=body, headers=_headers(body)) as answer:
             answer.raise_for_status()
+
+    def post_file(self, path: Path) -> None:
+        """Deliver a long webhook from a thread, so that the clock of who writes live does not stand still."""
+        body = path.read_bytes()
+        request = urllib.request.Request(f"{self.url}{WEBHOOK}", data=body, headers=_headers(body))
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
+            pass
 
     async def until_imported(self, messages: int) -> None:
         """Wait until the tracker store has so many messages of the history."""

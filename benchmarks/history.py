@@ -106,7 +106,7 @@ async def _import(bot: Bot, case: Case) -> float:
 
     async def post() -> None:
         for path in waiting:
-            await bot.post(path.read_bytes())
+            await asyncio.to_thread(bot.post_file, path)
 
     await asyncio.gather(*(post() for _ in range(AT_ONCE)))
     await bot.until_imported(case.messages)

@@ -45,7 +45,7 @@ class Courtesy:
     def piece(self, size: int) -> int:
         """Return how much to do at once: so much while nobody writes, a sixteenth while somebody does."""
         calm = not self._answering and time.monotonic() - self._last_at > CALM_SECONDS
-        return size if calm else size // 16
+        return size if calm else size // 32
 
     def _is_quiet(self) -> bool:
         return not self._answering and time.monotonic() - self._last_at > GRACE_SECONDS

@@ -56,13 +56,14 @@ class Reader:
         if not bodies:
             return False
         body = bodies[0]
-        steps, more = Steps(_steps(body.body)), True
+        steps, more, filed = Steps(_steps(body.body)), True, 0
         while more:
             await self._database.courtesy.quiet()
             budget = self._database.courtesy.piece(HISTORY_MESSAGES)
             # Outside the transaction; what was filed last is still among what is ready.
-            await asyncio.to_thread(steps.prepare, budget + HISTORY_MESSAGES)
+            await asyncio.to_thread(steps.prepare, filed + budget)
             more = await self._database.write(self._read_slice, body, steps, budget, urgency=Urgency.BULK)
+            filed = budget
         return True
 
     async def bring_forward(self, aliases: Sequence[str]) -> None:

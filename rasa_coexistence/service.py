@@ -13,7 +13,7 @@ import structlog
 from rasa_coexistence import forget, identity, takeover
 from rasa_coexistence.errors import CoexistenceError, LedgerUnavailable
 from rasa_coexistence.faults import fault
-from rasa_coexistence.from_whatsapp import Scan, scan
+from rasa_coexistence.from_whatsapp import BIG_BODY, Scan, scan
 from rasa_coexistence.graph.client import GraphClient
 from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.history_parse import HistoryParse
@@ -40,7 +40,6 @@ from rasa_coexistence.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-BIG_BODY = 64 * 1024  # bytes; a larger one is looked through in a thread
 OPEN_RETRY_SECONDS = 2.0
 
 
@@ -134,21 +133,22 @@ class Service:
         """Store a webhook's body durably; raise BadRequest or LedgerUnavailable."""
         if not self._is_open:
             raise LedgerUnavailable("the ledger is not open yet")
-        if len(body) < BIG_BODY:
+        if len(body) <= BIG_BODY:
             with self.database.courtesy.answering():
                 lane = await self._store(body, scan(body))
         else:
             async with self._big_bodies:
                 await self.database.courtesy.quiet()
-                lane = await self._store(body, await asyncio.to_thread(scan, body))
+                stored, found = await asyncio.to_thread(_packed_and_scanned, body)
+                lane = await self._store(stored, found)
         self.worker.wake(lane)
 
-    async def _store(self, body: bytes, found: Scan) -> str:
+    async def _store(self, stored: bytes, found: Scan) -> str:
         # Old chat goes alone and after the others: to write three megabytes takes a while.
         is_old_chat = found.lane == inbox.HISTORY
         await self.database.write(
             inbox.accept,
-            body,
+            stored,
             lane=found.lane,
             thread_aliases=found.thread_aliases,
             received_at=self.clock(),
@@ -198,6 +198,10 @@ class Service:
 
     def _something_waits(self) -> None:
         self.worker.wake("talk")
+
+
+def _packed_and_scanned(body: bytes) -> tuple[bytes, Scan]:
+    return inbox.packed(body), scan(body)
 
 
 def filing_rules(settings: Settings) -> FilingRules:

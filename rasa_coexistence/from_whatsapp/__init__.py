@@ -5,6 +5,7 @@
     account.py    account, address book, changed ids
     content.py    what a message says             people.py    whom it is with, which side wrote it
     scan.py       what the ledger must know before a body is read
+    long_history.py   old chat by the megabyte, decoded thread by thread
     loose.py      values of JSON whose types cannot be trusted
 
 To read another field, write a function from Change to events and add it to ``_FIELDS``; for another type of
@@ -21,10 +22,11 @@ from rasa_coexistence.from_whatsapp.account import read_account, read_address_bo
 from rasa_coexistence.from_whatsapp.envelope import Change, changes
 from rasa_coexistence.from_whatsapp.history import read_history
 from rasa_coexistence.from_whatsapp.live import read_echoes, read_messages
+from rasa_coexistence.from_whatsapp.long_history import decode_long
 from rasa_coexistence.from_whatsapp.loose import decode
-from rasa_coexistence.from_whatsapp.scan import Scan, scan
+from rasa_coexistence.from_whatsapp.scan import BIG_BODY, Scan, scan
 
-__all__ = ["Scan", "read_webhook", "reading_webhook", "scan"]
+__all__ = ["BIG_BODY", "Scan", "read_webhook", "reading_webhook", "scan"]
 
 # By field and never by the keys of the value: media of old chat come as ``messages`` under ``history``.
 _FIELDS: dict[str, Callable[[Change], Iterator[Event]]] = {
@@ -50,7 +52,7 @@ def read_webhook(body: bytes) -> list[Event]:
 def reading_webhook(body: bytes) -> Iterator[Event]:
     """Yield what ``read_webhook`` returns, each event read when it is asked for: a body can be long."""
     try:
-        whole = decode(body)
+        whole = decode_long(body) if len(body) > BIG_BODY else decode(body)
     except BadRequest as error:
         yield Unreadable(reason=str(error), path="", raw=body.decode("utf-8", "replace"))
         return

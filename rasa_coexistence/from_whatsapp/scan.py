@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from typing import Any, Literal, TypedDict
 
@@ -17,7 +18,7 @@ from rasa_coexistence.identity import aliases
 
 BULK_OF_ANY_SIZE = frozenset({"history"})
 BULK = BULK_OF_ANY_SIZE | {"smb_app_state_sync"}  # a whole address book must not keep an echo waiting
-BIG_BODY = 64 * 1024  # bytes
+BIG_BODY = 64 * 1024  # bytes; a larger one is looked through in a thread
 
 
 class Scan(Struct, frozen=True, kw_only=True):
@@ -99,7 +100,7 @@ def scan(body: bytes) -> Scan:
 
 def _decode(body: bytes) -> JSON:
     try:
-        body.decode()  # the parts that are stepped over would not be checked
+        _check_utf8(body)  # the parts that are stepped over would not be checked
     except UnicodeDecodeError as error:
         raise BadRequest("the body is not UTF-8") from error
     try:
@@ -107,6 +108,14 @@ def _decode(body: bytes) -> JSON:
     except (msgspec.DecodeError, RecursionError):
         whole = decode(body)  # some part has another type than it should
     return dict(whole) if isinstance(whole, dict) else {}  # what is no object is kept, and set aside
+
+
+def _check_utf8(body: bytes) -> None:
+    """Raise UnicodeDecodeError; bit by bit, since nothing else runs meanwhile."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(body), BIG_BODY):
+        decoder.decode(body[start : start + BIG_BODY])
+    decoder.decode(b"", final=True)
 
 
 def _customers(change: Change) -> Iterator[ContactIds]:

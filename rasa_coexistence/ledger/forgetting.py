@@ -114,7 +114,8 @@ def is_still_read(connection: Any, customer: Customer) -> str | None:
         return "old chat of this customer waits to be read"
     live = sa.select(bodies.c.body).where(bodies.c.lane == inbox.LIVE)
     if any(
-        names(bytes(body).decode("utf-8", "replace"), customer) for body in connection.execute(live).scalars()
+        names(inbox.unpacked(bytes(stored)).decode("utf-8", "replace"), customer)
+        for stored in connection.execute(live).scalars()
     ):
         return "a message of this customer waits to be read"
     return None

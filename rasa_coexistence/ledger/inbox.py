@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,22 +16,38 @@ from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.schema import inbox, inbox_progress, inbox_threads, set_aside
 
 LIVE, HISTORY = "live", "history"
+_PACKED = b"x\x01"  # begins what zlib writes at its fastest, and no JSON
+
+
+def packed(body: bytes) -> bytes:
+    """Return a long body as it is stored: a fifth of its size, in a third of the time its writing takes."""
+    return zlib.compress(body, 1)
+
+
+def unpacked(stored: bytes) -> bytes:
+    """Return the body that Meta signed."""
+    return zlib.decompress(stored) if stored.startswith(_PACKED) else stored
 
 
 class Body(Struct, frozen=True, kw_only=True):
     """A webhook body that has not been read to its end."""
 
     id: int
-    body: bytes
+    stored: bytes
     received_at: float
     position: int  # items of it that are filed already
     attempts: int
+
+    @property
+    def body(self) -> bytes:
+        """What Meta signed."""
+        return unpacked(self.stored)
 
 
 def accept(
     connection: Any, body: bytes, *, lane: str, thread_aliases: Iterable[str], received_at: float
 ) -> int:
-    """Store one body, with whose history it holds; return its id."""
+    """Store one body, packed or not, with whose history it holds; return its id."""
     values = {"lane": lane, "body": body, "received_at": received_at}
     inbox_id = dialects.insert_returning_id(connection, inbox, values)
     rows = [(alias[:160], inbox_id) for alias in thread_aliases]
@@ -56,8 +73,7 @@ def peek(connection: Any, lane: str, *, now: float, limit: int = 1) -> list[Body
 def lock(connection: Any, inbox_id: int) -> int | None:
     """Return how far a body is read, by nobody else until this transaction ends; None when it is done."""
     dialects.serialize(connection, dialects.MANY)
-    statement = dialects.for_update(sa.select(_POSITION).where(inbox.c.id == inbox_id))
-    position: int | None = connection.execute(statement).scalar()
+    position: int | None = _LOCK.scalar(connection, this=inbox_id)
     return position
 
 
@@ -70,10 +86,8 @@ def with_thread(connection: Any, aliases: Iterable[str]) -> list[Body]:
 
 def advance(connection: Any, inbox_id: int, position: int) -> None:
     """Remember how many items of a body are filed."""
-    statement = dialects.insert(connection, inbox_progress).values(inbox_id=inbox_id, position=position)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["inbox_id"], set_={"position": position})
-    )
+    row = (inbox_id, position)
+    dialects.bulk_upsert(connection, inbox_progress, ("inbox_id", "position"), [row], key=1, newer="position")
 
 
 def finish(connection: Any, inbox_id: int) -> None:
@@ -132,6 +146,7 @@ _POSITION = sa.func.coalesce(
 ).label("position")
 _BODY = sa.select(inbox, _POSITION)
 
+_LOCK = Prepared(dialects.for_update(sa.select(_POSITION).where(inbox.c.id == sa.bindparam("this"))))
 _OLDEST = Prepared(
     _BODY.where(inbox.c.lane == sa.bindparam("lane"), inbox.c.not_before <= sa.bindparam("now"))
     .order_by(inbox.c.id)
@@ -150,7 +165,7 @@ _FINISH = [
 def _body(row: Any) -> Body:
     return Body(
         id=row.id,
-        body=bytes(row.body),
+        stored=bytes(row.body),
         received_at=row.received_at,
         position=row.position,
         attempts=row.attempts,

@@ -12,6 +12,7 @@ from rasa_coexistence import identity
 from rasa_coexistence.events import ContactIds
 from rasa_coexistence.ledger import dialects, people
 from rasa_coexistence.ledger.inbox import plain
+from rasa_coexistence.ledger.prepared import Prepared, is_among, pages
 from rasa_coexistence.ledger.schema import aliases, conversations
 
 
@@ -57,14 +58,12 @@ def resolve_many(
 
 def _known(connection: Any, phone_number_id: str, contacts: Sequence[ContactIds]) -> dict[str, Any]:
     """Return the conversations that the customers' ids lead to, by alias."""
-    columns = [conversations.c[name] for name in ("id", *people.LEARNT)]
-    ours = sa.select(aliases.c.alias, *columns).where(
-        aliases.c.phone_number_id == phone_number_id, conversations.c.id == aliases.c.conversation_id
-    )
-    known: dict[str, Any] = {}
-    for some in dialects.in_slices({alias for contact in contacts for alias in identity.aliases(contact)}):
-        known |= {row.alias: row for row in connection.execute(ours.where(aliases.c.alias.in_(some)))}
-    return known
+    wanted = {alias for contact in contacts for alias in identity.aliases(contact)}
+    return {
+        row.alias: row
+        for page in pages(list(wanted))
+        for row in _BY_ALIAS.all(connection, **page, number=phone_number_id)
+    }
 
 
 def _settled(known: Mapping[str, Any], contact: ContactIds) -> int | None:
@@ -102,11 +101,20 @@ def _make(
 
 
 def _by_sender_id(connection: Any, sender_ids: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for some in dialects.in_slices(sender_ids):
-        statement = sa.select(conversations.c.sender_id, conversations.c.id)
-        found |= {
-            row.sender_id: row.id
-            for row in connection.execute(statement.where(conversations.c.sender_id.in_(some)))
-        }
-    return found
+    return {
+        rasa_id: conversation_id
+        for page in pages(list(sender_ids))
+        for rasa_id, conversation_id in _BY_SENDER_ID.tuples(connection, **page)
+    }
+
+
+_BY_ALIAS = Prepared(
+    sa.select(aliases.c.alias, *(conversations.c[name] for name in ("id", *people.LEARNT))).where(
+        aliases.c.phone_number_id == sa.bindparam("number"),
+        conversations.c.id == aliases.c.conversation_id,
+        is_among(aliases.c.alias),
+    )
+)
+_BY_SENDER_ID = Prepared(
+    sa.select(conversations.c.sender_id, conversations.c.id).where(is_among(conversations.c.sender_id))
+)

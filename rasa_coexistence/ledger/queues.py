@@ -151,8 +151,8 @@ def wake(connection: Any, queue: str, conversation_ids: Sequence[int], *, at: fl
     if len(conversation_ids) == 1:
         _STATEMENTS[queue].wake_one.run(connection, one=conversation_ids[0], at=at)
         return
-    for ids in dialects.in_slices(conversation_ids):
-        connection.execute(_STATEMENTS[queue].wake, {"ids": ids, "at": at})
+    for page in pages(conversation_ids):
+        _STATEMENTS[queue].wake.run(connection, **page, at=at)
 
 
 def import_again(connection: Any, conversation_ids: Sequence[int], *, at: float) -> None:
@@ -185,7 +185,7 @@ class _Statements:
         free = sa.or_(until.is_(None), until < now)
         ours = sa.and_(id_ == sa.bindparam("this"), lease == sa.bindparam("token"))
         nothing_came = due == moment("claimed")
-        some, one = id_.in_(sa.bindparam("ids", expanding=True)), id_ == sa.bindparam("one")
+        one = id_ == sa.bindparam("one")
         nobody = {lease.name: None, until.name: None}
         waits = sa.select(id_).where(due <= moment("latest"), free).order_by(due)
         self.due_at = Prepared(sa.select(due).where(id_ == sa.bindparam("this")))
@@ -201,7 +201,7 @@ class _Statements:
         later = {**nobody, due.name: sa.case((nothing_came, at), (due < at, due), else_=at)}
         self.let_go_until = Prepared(conversations.update().where(ours).values(later))
         sooner = sa.or_(due.is_(None), due > at, until.isnot(None))
-        self.wake = conversations.update().where(some, sooner).values({due.name: at})
+        self.wake = Prepared(conversations.update().where(is_among(id_), sooner).values({due.name: at}))
         self.wake_one = Prepared(conversations.update().where(one, sooner).values({due.name: at}))
 
 
