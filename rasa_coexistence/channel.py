@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import sys
 import weakref
 from collections.abc import Awaitable, Callable
@@ -75,9 +76,10 @@ def _prepare_python() -> None:
     # A thread that computes would keep the event loop waiting for 5 ms each time it has something to do.
     sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
     # A driver makes copies of each webhook of several megabytes, and glibc would come to keep their room for
-    # the thread that had it: 150 MB after a history, with PostgreSQL. Elsewhere there is no such function.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+    # the thread that had it: 150 MB after a history, with PostgreSQL. Other libraries have no such function.
+    if sys.platform == "linux" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 _spared: weakref.WeakSet[Any] = weakref.WeakSet()  # models; the collector is one for the process
