@@ -9,7 +9,14 @@ import sqlalchemy as sa
 from ledgers import ANA, Books, live
 
 from rasa_coexistence.ledger import dialects
-from rasa_coexistence.ledger.prepared import Prepared, is_among, one_of, pages, savepoint
+from rasa_coexistence.ledger.prepared import (
+    Prepared,
+    at_drivers_speed,
+    is_among,
+    one_of,
+    pages,
+    savepoint,
+)
 from rasa_coexistence.ledger.schema import aliases, inbox, messages, numbers
 
 WAMID = messages.c.wamid == sa.bindparam("of")
@@ -83,6 +90,28 @@ async def test_many_values_go_page_by_page(books: Books, count: int) -> None:
         return [text for page in pages(wanted) for (text,) in some.tuples(connection, **page)]
 
     assert sorted(await books.database.read(read)) == sorted(str(number) for number in range(0, count, 2))
+
+
+async def test_rows_go_in_few_statements(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a round trip to a server, and in SQLite one more wait for Python's lock."""
+    statements: list[str] = []
+
+    def counting(connection: Any, sql: str, *values: Any) -> Any:
+        statements.append(sql)
+        return at_drivers_speed(connection, sql, *values)
+
+    monkeypatch.setattr(dialects, "at_drivers_speed", counting)
+    columns = ("phone_number_id", "alias", "conversation_id")
+
+    def write(connection: Any, count: int) -> int:
+        rows = [("1", f"phone:{count}{number}", number) for number in range(count)]
+        return dialects.bulk_insert(connection, aliases, columns, rows)
+
+    for count, most in ((15, 1), (50, 1), (999, 6)):
+        statements.clear()
+        assert await books.database.write(write, count) == count
+        assert len([sql for sql in statements if sql.startswith("INSERT")]) <= most
+    assert len(await books.rows(aliases)) == 15 + 50 + 999
 
 
 @pytest.mark.parametrize("count", [0, 1, 700])

@@ -19,6 +19,7 @@ T = TypeVar("T")
 # Values of one statement. After each SQLite asks for Python's lock, and waits for it whenever another thread
 # computes; 32,766 is what it takes at most.
 SQLITE_VALUES = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
+FEW_ROWS = 50  # go in one statement, whatever their number
 OTHERS_ROWS = 1000
 UPDATE_ROWS = 300  # three values each
 BUSY_SECONDS = 10  # how long SQLite waits for the lock of another
@@ -138,8 +139,8 @@ def insert_rows(
 ) -> int:
     """Insert rows, with a clause for those that exist, at the driver's speed and return how many were."""
     is_sqlite, written = connection.dialect.name == "sqlite", 0
-    mark, most = ("?", SQLITE_VALUES // len(columns)) if is_sqlite else ("%s", OTHERS_ROWS)
-    for page in _pages(rows, most):
+    mark = "?" if is_sqlite else "%s"
+    for page in _pages(rows, SQLITE_VALUES // len(columns)) if is_sqlite else in_slices(rows, OTHERS_ROWS):
         statement = _insert_statement(table.name, tuple(columns), mark, len(page), conflict)
         written += int(at_drivers_speed(connection, statement, tuple(chain.from_iterable(page))))
     return written
@@ -156,13 +157,15 @@ def update_each(connection: Any, table: Any, numbers: Mapping[int, int], change:
 
 
 def _pages(rows: Sequence[T], most: int) -> Iterator[Sequence[T]]:
-    """Cut rows into pages of 1, 2, 4, 8 and so on: each size is a statement that the database compiles."""
-    start, size = 0, 1 << (most.bit_length() - 1)
-    while start < len(rows):
+    """Cut rows into a few pages of few different sizes: each size is a statement that SQLite compiles."""
+    start, size, few = 0, 1 << (most.bit_length() - 1), min(FEW_ROWS, most)
+    while len(rows) - start > few:
         while size > len(rows) - start:
             size //= 2
         yield rows[start : start + size]
         start += size
+    if start < len(rows):
+        yield rows[start:]
 
 
 @lru_cache(maxsize=256)
