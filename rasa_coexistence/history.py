@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import structlog
@@ -75,11 +74,25 @@ class HistoryImport:
         self._bridge.importer()
         ids = [lease.conversation_id for lease in leases]
         waiting = deque(zip(leases, await self._database.read(chats.load_many, ids), strict=True))
+        alone: set[int] = set()  # chats of which one kept the others back
+        failures = 0
         while waiting:
             await self._database.courtesy.quiet()
             if not (waiting := await self._without_customers(waiting)):
                 return
-            await self._import(_next_batch(waiting, self._database.courtesy.piece(ROWS_AT_ONCE)))
+            batch = _next_batch(waiting, self._database.courtesy.piece(ROWS_AT_ONCE), alone)
+            try:
+                await self._project([chat for _lease, chat in batch], [lease for lease, _chat in batch])
+                failures = 0
+            except Postponed as error:
+                if len(batch) > 1:
+                    alone.update(chat.id for _lease, chat in batch)
+                    waiting.extendleft(reversed(batch))
+                    continue
+                await self._put_off(batch[0][0], error)
+                failures += 1
+                if failures == STORE_IS_DOWN:
+                    raise
 
     async def _without_customers(self, waiting: deque[Leased]) -> deque[Leased]:
         """Let go of those in which a customer waits: their visit imports them, and does not stand in line."""
@@ -90,30 +103,6 @@ class HistoryImport:
             if chat.id in wanted:
                 await self._database.write(queues.release, lease, due_at=now + ASIDE_SECONDS)
         return deque(pair for pair in waiting if pair[1].id not in wanted)
-
-    async def _import(self, batch: Sequence[Leased]) -> None:
-        """Import conversations in one transaction, or each for itself if that cannot be.
-
-        So one that cannot be imported does not keep the others back.
-        """
-        if len(batch) > 1:
-            with contextlib.suppress(Postponed):
-                await self._project([chat for _lease, chat in batch], [lease for lease, _chat in batch])
-                return
-        failures = 0
-        for lease, chat in batch:
-            error = await self._import_one(lease, chat)
-            failures = 0 if error is None else failures + 1
-            if error is not None and failures == STORE_IS_DOWN:
-                raise error
-
-    async def _import_one(self, lease: queues.Lease, chat: Chat) -> Postponed | None:
-        try:
-            await self._project([chat], [lease])
-        except Postponed as error:
-            await self._put_off(lease, error)
-            return error
-        return None
 
     async def _put_off(self, lease: queues.Lease, error: Postponed) -> None:
         """Try a conversation again later, less and less often, and say why."""
@@ -194,10 +183,12 @@ class HistoryImport:
         return self._settings.history.enabled and not ignored
 
 
-def _next_batch(waiting: deque[Leased], limit: int) -> list[Leased]:
+def _next_batch(waiting: deque[Leased], limit: int, alone: Collection[int]) -> list[Leased]:
     """Take conversations for one transaction of the tracker store, with so many messages or one alone."""
     batch = [waiting.popleft()]
     size = batch[0][1].history_received
+    if batch[0][1].id in alone:
+        return batch
     while waiting and (size := size + waiting[0][1].history_received) <= limit:
         batch.append(waiting.popleft())
     return batch

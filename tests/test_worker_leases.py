@@ -155,5 +155,33 @@ async def test_a_customer_does_not_wait_for_the_old_chats_of_others(
     assert len(await books.claim(queues.IMPORT)) == 1, "his old chat is still to be imported"
 
 
+async def test_a_chat_that_cannot_be_imported_keeps_no_customer_waiting(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not go together goes one by one, and who writes meanwhile is let go of just as before."""
+    people = [Person(wa_id=f"52155500001{number:02}") for number in range(6)]
+    bad, last = people[1], people[-1]
+    for number, person in enumerate(people):
+        await books.tell(history(person, (f"wamid.H{number}", "Antes", NOW - DAY)))
+    imported: list[str | None] = []
+    bridge: Any = SimpleNamespace(importer=lambda: None)
+    importing = HistoryImport(books.database, bridge, books.reader, _settings(), books.clock)
+
+    async def project(chats_: Sequence[chats.Chat], leases: Sequence[queues.Lease]) -> None:
+        if bad.wa_id in [chat.wa_id for chat in chats_]:
+            raise history_module.NotTaken("the tracker store did not take it")
+        if not imported:
+            await books.tell(live(last, ("wamid.L1", "Hola")))
+        imported.extend(chat.wa_id for chat in chats_)
+        await books.database.write(queues.release_done, leases)
+
+    monkeypatch.setattr(importing, "_project", project)
+    await importing.import_leased(await books.claim(queues.IMPORT))
+    assert imported == [person.wa_id for person in people if person not in (bad, last)]
+    [talk] = await books.claim(queues.TALK)
+    assert talk.conversation_id == (await books.conversation(last)).id
+    assert (await books.conversation(bad)).import_error is not None
+
+
 def _settings() -> Settings:
     return Settings.from_credentials({"verify_token": "verify-me", "app_secret": "0123456789abcdef"})
