@@ -19,14 +19,15 @@ from rasa_coexistence.ledger.database import Database, Urgency, is_too_much
 from rasa_coexistence.ledger.filing import FilingRules, NumberNews, Place, UnknownNumber
 from rasa_coexistence.ledger.filing_threads import file_old_chats
 from rasa_coexistence.ledger.prepared import savepoint
-from rasa_coexistence.steps import THREAD_PART, Step, Steps, steps_of, unreadable_body
+from rasa_coexistence.steps import Step, Steps, steps_of, unreadable_body
 
 log = structlog.get_logger(__name__)
 
 LIVE_BODIES = 25
 LIVE_SECONDS = 0.015  # of one transaction: the next webhook's 200 waits for it
 LIVE_EVENTS = 4  # filed before the clock is asked again
-HISTORY_MESSAGES = 4 * THREAD_PART  # of one transaction, while nobody writes
+PART_MESSAGES = 500  # of one transaction, while somebody waits for them
+HISTORY_MESSAGES = 2000  # of one transaction, while nobody writes
 
 
 class Read(IntEnum):
@@ -56,14 +57,12 @@ class Reader:
         if not bodies:
             return False
         body = bodies[0]
-        steps, more, filed = Steps(_steps(body.body)), True, 0
+        steps, more = Steps(_steps(body.stored)), True
         while more:
             await self._database.courtesy.quiet()
             budget = self._database.courtesy.piece(HISTORY_MESSAGES)
-            # Outside the transaction; what was filed last is still among what is ready.
-            await asyncio.to_thread(steps.prepare, filed + budget)
+            await asyncio.to_thread(steps.prepare, budget)
             more = await self._database.write(self._read_slice, body, steps, budget, urgency=Urgency.BULK)
-            filed = budget
         return True
 
     async def bring_forward(self, aliases: Sequence[str]) -> None:
@@ -71,7 +70,7 @@ class Reader:
         wanted = frozenset(aliases)
         bodies = await self._database.read(inbox.with_thread, aliases)
         for body in bodies:
-            steps = await asyncio.to_thread(_steps_about, body.body, wanted)
+            steps = await asyncio.to_thread(_steps_about, body.stored, wanted)
             for part in _parts(Steps(steps)):
                 await self._database.write(self._file_part, part, body.received_at)
 
@@ -129,7 +128,7 @@ class Reader:
             steps = self._half_read[1]
             if steps.has(body.position):
                 return steps
-        return Steps(_steps(body.body))
+        return Steps(_steps(body.stored))
 
     def _read_slice(self, connection: Any, body: inbox.Body, steps: Steps, budget: int) -> bool:
         """File the next slice of a history body; return whether there is more of it."""
@@ -233,9 +232,11 @@ def _file_wholly(place: Place, step: Step) -> None:
         step.file(place)
 
 
-def _steps(body: bytes) -> Iterator[Step]:
+def _steps(stored: bytes) -> Iterator[Step]:
     """Cut a body into steps; one that our code trips over is set aside whole, and those behind it go on."""
+    body = stored
     try:
+        body = inbox.unpacked(stored)
         yield from steps_of(body)
     except Exception as error:
         log.error("reading.body_failed", **fault(error))
@@ -243,13 +244,13 @@ def _steps(body: bytes) -> Iterator[Step]:
         yield unreadable_body(body, reason)
 
 
-def _steps_about(body: bytes, aliases: frozenset[str]) -> list[Step]:
-    return [step for step in _steps(body) if step.aliases & aliases]
+def _steps_about(stored: bytes, aliases: frozenset[str]) -> list[Step]:
+    return [step for step in _steps(stored) if step.aliases & aliases]
 
 
 def _parts(steps: Steps) -> Iterator[list[Step]]:
     """Cut steps into transactions of bounded size."""
     position = 0
-    while part := steps.after(position, THREAD_PART):
+    while part := steps.after(position, PART_MESSAGES):
         yield part
         position += len(part)

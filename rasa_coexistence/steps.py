@@ -26,10 +26,10 @@ from rasa_coexistence.ledger import (
 from rasa_coexistence.ledger.filing import Place
 from rasa_coexistence.ledger.filing_threads import OldChat, file_old_chats, old_chat
 
-THREAD_PART = 500  # messages of one step; a body that is half read counts on it to stay
+THREAD_PART = 125  # messages of one step; a body that is half read counts on it to stay
 PEOPLE_STEPS = 1000
 CONTACTS = 1000  # of the address book, filed together
-CONTACTS_WEIGHT = THREAD_PART  # which takes about as long
+CONTACTS_WEIGHT = 500  # messages that take about as long
 
 # Each of our words, and who files it; contacts come by the thousand and are filed together.
 FILE_EACH: dict[type, Callable[[Place, Any], None]] = {
@@ -67,6 +67,7 @@ class Steps:
         self._coming = iter(steps)
         self._ready: deque[Step] = deque()
         self._weight = 0  # of what is ready
+        self._handed_out = 0  # how much of it, by the last ``after``
         self._gone = 0
         self._people: frozenset[str] | None = None
 
@@ -81,9 +82,12 @@ class Steps:
             self._people = frozenset(alias for contact in contacts for alias in identity.aliases(contact))
         return self._people
 
-    def prepare(self, weight: int) -> None:
-        """Read on until so much is ready, so that it need not be read while the database is locked."""
-        while self._weight < weight and self._read_one():
+    def prepare(self, budget: int) -> None:
+        """Read on until nothing has to be read, while the database is locked, to file so much more.
+
+        That is one step beyond: it tells that those before are not the end.
+        """
+        while self._weight - self._handed_out - self._last_weight < budget and self._read_one():
             pass
 
     def after(self, position: int, budget: int) -> list[Step]:
@@ -95,6 +99,7 @@ class Steps:
         while budget > 0 and (len(part) < len(self._ready) or self._read_one()):
             part.append(self._ready[len(part)])
             budget -= part[-1].weight
+        self._handed_out = sum(step.weight for step in part)
         return part
 
     def has(self, position: int) -> bool:
@@ -104,6 +109,10 @@ class Steps:
     def end_at(self, position: int) -> bool:
         """Tell whether there are no steps from a position on."""
         return position >= self._gone + len(self._ready) and not self._read_one()
+
+    @property
+    def _last_weight(self) -> int:
+        return self._ready[-1].weight if self._ready else 0
 
     def _read_one(self) -> bool:
         step = next(self._coming, None)

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from rasa_coexistence import takeover
-from rasa_coexistence.from_whatsapp import scan
+from rasa_coexistence.from_whatsapp import BIG_BODY, scan
 from rasa_coexistence.ledger import inbox, people, queues, schema
 from rasa_coexistence.ledger.database import Database, Urgency
 from rasa_coexistence.ledger.filing import FilingRules
@@ -116,7 +116,7 @@ async def accept(database: Database, body: bytes, *, at: float = NOW) -> int:
     found = scan(body)
     return await database.write(
         inbox.accept,
-        body,
+        inbox.packed(body) if len(body) > BIG_BODY else body,
         lane=found.lane,
         thread_aliases=found.thread_aliases,
         received_at=at,

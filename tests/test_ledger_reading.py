@@ -13,7 +13,7 @@ from ledgers import ANA, BEN, DAY, NOW, NUMBER, Books, as_bytes, echo, filing_ru
 
 from rasa_coexistence import reading
 from rasa_coexistence.identity import make_wamid
-from rasa_coexistence.ledger import history_rows, message_rows, queues, schema, syncs
+from rasa_coexistence.ledger import history_rows, inbox, message_rows, queues, schema, syncs
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.ledger.queues import IMPORT, TALK
 from rasa_coexistence.reading import HISTORY_MESSAGES, Reader
@@ -338,6 +338,27 @@ async def test_one_customer_is_brought_forward_and_the_rest_waits(books: Books) 
     await books.read()
     assert len(await books.rows(schema.messages)) == 3
     assert (await books.conversation(ANA)).history_received == 1
+
+
+async def test_a_packed_body_is_brought_forward(books: Books) -> None:
+    """A long one is not stored as it came."""
+    of_ben = [(f"wamid.B{n}", "De Ben, que escribe mucho", NOW - DAY + n) for n in range(1000)]
+    parts = as_bytes(history(BEN, *of_ben)), as_bytes(history(ANA, ("wamid.A1", "De Ana", NOW - DAY)))
+    threads = [_chunk(body)["threads"] for body in parts]
+    whole = msgspec.json.decode(parts[0])
+    whole["entry"][0]["changes"][0]["value"]["history"][0]["threads"] = [*threads[0], *threads[1]]
+    await books.accept(msgspec.json.encode(whole))
+    [stored] = await books.rows(schema.inbox)
+    assert inbox.unpacked(stored.body) == msgspec.json.encode(whole) != stored.body
+    await books.reader.bring_forward(["phone:527715268513"])
+    assert await books.said() == ["De Ana"]
+    await books.read()
+    assert len(await books.rows(schema.messages)) == 1001
+
+
+def _chunk(body: bytes) -> Any:
+    [chunk] = msgspec.json.decode(body)["entry"][0]["changes"][0]["value"]["history"]
+    return chunk
 
 
 async def test_replicas_that_read_side_by_side_file_each_message_once(books: Books, ledger_url: str) -> None:

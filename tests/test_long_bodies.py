@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,13 +64,41 @@ def test_what_is_not_asked_for_is_not_read() -> None:
 
     steps = Steps(counting())
     steps.prepare(250)
-    assert len(taken) == 3
+    assert len(taken) == 4, "three, and one that tells that they are not the end"
     assert len(steps.after(0, 250)) == 3
     assert not steps.end_at(3)
 
 
 def a_step(weight: int) -> Step:
     return Step(file=str, path="", raw=dict, webhook=dict, weight=weight)
+
+
+@given(st.lists(st.integers(1, 9)), st.lists(st.integers(1, 20), min_size=1), st.lists(st.booleans()))
+def test_what_is_prepared_is_not_read_while_the_database_is_locked(
+    weights: list[int], budgets: list[int], failures: list[bool]
+) -> None:
+    """However long the steps are beside a budget, which shrinks while somebody writes."""
+    read: list[Step] = []
+
+    def reading() -> Iterator[Step]:
+        for weight in weights:
+            read.append(a_step(weight))
+            yield read[-1]
+
+    steps, position, ended = Steps(reading()), 0, False
+    for budget in itertools.cycle(budgets):
+        if ended:
+            break
+        steps.prepare(budget)
+        before = len(read)
+        end = position + len(steps.after(position, budget))
+        ended = steps.end_at(end)
+        assert len(read) == before
+        if failures and failures.pop():
+            ended = False
+        else:
+            position = end
+    assert position == len(weights)
 
 
 @given(st.lists(st.integers(1, 9)), st.integers(1, 20), st.integers(0, 40), st.lists(st.booleans()))

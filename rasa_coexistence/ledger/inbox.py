@@ -33,15 +33,10 @@ class Body(Struct, frozen=True, kw_only=True):
     """A webhook body that has not been read to its end."""
 
     id: int
-    stored: bytes
+    stored: bytes  # see ``unpacked``
     received_at: float
     position: int  # items of it that are filed already
     attempts: int
-
-    @property
-    def body(self) -> bytes:
-        """What Meta signed."""
-        return unpacked(self.stored)
 
 
 def accept(
