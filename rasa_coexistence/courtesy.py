@@ -43,7 +43,7 @@ class Courtesy:
                 return
 
     def piece(self, size: int) -> int:
-        """Return how much to do at once: so much while nobody writes, a sixteenth while somebody does."""
+        """Return how much to do at once: so much while nobody writes, a thirty-second while somebody does."""
         calm = not self._answering and time.monotonic() - self._last_at > CALM_SECONDS
         return size if calm else size // 32
 

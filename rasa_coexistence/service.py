@@ -144,7 +144,7 @@ class Service:
         self.worker.wake(lane)
 
     async def _store(self, stored: bytes, found: Scan) -> str:
-        # Old chat goes alone and after the others: to write three megabytes takes a while.
+        # Old chat goes alone and after the others: to write half a megabyte takes a while.
         is_old_chat = found.lane == inbox.HISTORY
         await self.database.write(
             inbox.accept,

@@ -30,7 +30,7 @@ inbox = sa.Table(
     sa.Index("coexistence_inbox_lane", "lane", "id"),
 )
 
-# How far a body is read. Apart from it, because to change a row is to write it anew, all three megabytes.
+# How far a body is read. Apart from it, because to change a row is to write it anew, all half a megabyte.
 inbox_progress = sa.Table(
     "coexistence_inbox_progress",
     metadata,
