@@ -130,10 +130,11 @@ def add_number(connection: Any, phone_number_id: str) -> None:
     connection.execute(schema.numbers.insert().values(**values))
 
 
+@pytest.mark.parametrize("waiting", ["old chat", "live", "live, in a long body"])
 async def test_what_is_not_read_yet_is_not_called_forgotten(
-    books: Books, ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    books: Books, ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: str
 ) -> None:
-    """Old chat that waits to be read would bring the customer back."""
+    """A message that waits to be read would bring the customer back."""
     monkeypatch.setattr(import_module("rasa_coexistence.cli.forget"), "UNREAD_SECONDS", 0.3)
     await books.tell(
         webhooks.state_sync(
@@ -141,7 +142,9 @@ async def test_what_is_not_read_yet_is_not_called_forgotten(
             [(ANA, False, 1.0)],
         )
     )
-    await books.accept(as_bytes(history(ANA, ("wamid.H1", "Antes", books.clock() - 99))))
+    said = "¿Y esto? " * (10_000 if "long" in waiting else 1)
+    old, new = history(ANA, ("wamid.H1", said, books.clock() - 99)), live(ANA, ("wamid.L1", said))
+    await books.accept(as_bytes(old if waiting == "old chat" else new))
     result = await command(tmp_path, credentials(ledger_url), "forget", ANA_ID, "--yes")
     assert (result.exit_code, "Not all is deleted yet" in result.output) == (1, True)
     await books.read()

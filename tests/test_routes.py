@@ -17,7 +17,7 @@ from ledgers import ANA, DAY, NOW, as_bytes, history, live
 
 from rasa_coexistence import sessions
 from rasa_coexistence.errors import LedgerUnavailable
-from rasa_coexistence.ledger import schema
+from rasa_coexistence.ledger import inbox, schema
 from rasa_coexistence.ledger.database import Database
 from rasa_coexistence.onboarding.adopting import check_in
 from rasa_coexistence.signature import sign
@@ -89,6 +89,17 @@ async def test_a_signed_body_is_stored_byte_for_byte(idle: Site, path: str) -> N
     for body in (LIVE, OLD):
         assert await idle.post(path, body) == OK
     assert await bodies(idle) == [LIVE, OLD]
+
+
+@pytest.mark.parametrize("path", ["/webhook", "/history"])
+async def test_a_long_signed_body_is_stored_packed(idle: Site, path: str) -> None:
+    """Months of chat say much twice, and what is unpacked is what was signed."""
+    said = [(f"wamid.H{number}", "¿Tienen la mochila azul?", NOW - DAY + number) for number in range(1000)]
+    long = as_bytes(history(ANA, *said))
+    assert await idle.post(path, long) == OK
+    [stored] = await bodies(idle)
+    assert inbox.unpacked(stored) == long
+    assert len(stored) < len(long) / 2
 
 
 def _wrong(body: bytes) -> dict[str, Any]:
