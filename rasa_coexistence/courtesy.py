@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 GRACE_SECONDS = 0.05  # what a message sets going, up to its answer, follows faster than this
 STEP_SECONDS = 0.005
 CALM_SECONDS = 5.0
 PATIENCE_SECONDS = 0.25  # a bot that is never quiet gets its history all the same, only more slowly
+APART_SECONDS = 0.25  # between two long webhooks while somebody writes
+LONGEST_WAIT_SECONDS = 1.0  # of a long webhook for that: Meta waits for its 200
 
 
 class Courtesy:
@@ -23,6 +26,8 @@ class Courtesy:
     def __init__(self) -> None:
         self._answering = 0
         self._last_at = -CALM_SECONDS  # of the monotonic clock
+        self._big = asyncio.Lock()
+        self._big_ended_at = -APART_SECONDS
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -34,18 +39,37 @@ class Courtesy:
             self._answering -= 1
             self._last_at = time.monotonic()
 
-    async def quiet(self) -> None:
+    async def quiet(self, *, latest: float = math.inf) -> None:
         """Wait for a moment in which nobody is being answered, but not for long."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = min(time.monotonic() + PATIENCE_SECONDS, latest)
         while not self._is_quiet():
-            await asyncio.sleep(STEP_SECONDS)
-            if time.monotonic() > end:
+            if time.monotonic() >= end:
                 return
+            await asyncio.sleep(STEP_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def big(self) -> AsyncIterator[None]:
+        """Do what takes long beside nothing else of its kind, and with room before it while somebody writes.
+
+        However many come at once, a second after it came nothing waits for room any more.
+        """
+        latest = time.monotonic() + LONGEST_WAIT_SECONDS
+        async with self._big:
+            if not self._is_calm:
+                await asyncio.sleep(min(self._big_ended_at + APART_SECONDS, latest) - time.monotonic())
+            await self.quiet(latest=latest)
+            try:
+                yield
+            finally:
+                self._big_ended_at = time.monotonic()
 
     def piece(self, size: int) -> int:
         """Return how much to do at once: so much while nobody writes, a thirty-second while somebody does."""
-        calm = not self._answering and time.monotonic() - self._last_at > CALM_SECONDS
-        return size if calm else size // 32
+        return size if self._is_calm else size // 32
+
+    @property
+    def _is_calm(self) -> bool:
+        return not self._answering and time.monotonic() - self._last_at > CALM_SECONDS
 
     def _is_quiet(self) -> bool:
         return not self._answering and time.monotonic() - self._last_at > GRACE_SECONDS

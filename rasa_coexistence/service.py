@@ -102,7 +102,6 @@ class Service:
         self.is_stopping = asyncio.Event()  # ends the streams of those who follow a sync
         self._opening: asyncio.Task[None] | None = None
         self._is_open = False
-        self._big_bodies = asyncio.Lock()  # each keeps everybody waiting a little: one at a time
 
     async def start(self) -> None:
         """Open the ledger and start to work; while the database cannot be reached, keep trying.
@@ -137,8 +136,7 @@ class Service:
             with self.database.courtesy.answering():
                 lane = await self._store(body, scan(body))
         else:
-            async with self._big_bodies:
-                await self.database.courtesy.quiet()
+            async with self.database.courtesy.big():
                 stored, found = await asyncio.to_thread(_packed_and_scanned, body)
                 lane = await self._store(stored, found)
         self.worker.wake(lane)

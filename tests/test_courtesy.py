@@ -1,0 +1,77 @@
+"""Old chat leaves room for who writes now, and comes in all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from contextlib import nullcontext
+
+import pytest
+
+from rasa_coexistence.courtesy import (
+    APART_SECONDS,
+    CALM_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    PATIENCE_SECONDS,
+    Courtesy,
+)
+
+Span = tuple[float, float]
+
+
+async def long_ones(courtesy: Courtesy, count: int) -> list[Span]:
+    """Do so many long things that come at the same moment; return from when to when each was done."""
+    began, spans = time.monotonic(), list[Span]()
+
+    async def one() -> None:
+        async with courtesy.big():
+            start = time.monotonic() - began
+            await asyncio.sleep(0.002)
+            spans.append((start, time.monotonic() - began))
+
+    await asyncio.gather(*(one() for _ in range(count)))
+    return spans
+
+
+@pytest.mark.parametrize("somebody_writes", [False, True])
+async def test_long_ones_go_one_by_one(somebody_writes: bool) -> None:
+    """Side by side they would fill both cores, and with nobody there they need not wait."""
+    courtesy = Courtesy()
+    with courtesy.answering() if somebody_writes else nullcontext():
+        spans = await long_ones(courtesy, 12)
+    assert all(after >= end for (_, end), (after, _) in itertools.pairwise(spans))
+    if not somebody_writes:
+        assert spans[-1][1] < 11 * APART_SECONDS / 2, "nobody is there to wait for"
+
+
+async def test_while_somebody_writes_long_ones_are_apart() -> None:
+    """What a burst of them keeps waiting is one customer, not all."""
+    courtesy = Courtesy()
+    with courtesy.answering():
+        pass
+    (_, first_end), (second, second_end), (third, _) = await long_ones(courtesy, 3)
+    assert min(second - first_end, third - second_end) >= APART_SECONDS - 0.001
+
+
+async def test_however_many_come_none_waits_for_room_for_long() -> None:
+    """Meta waits for each 200, and a bot that is never quiet must not keep it waiting."""
+    courtesy = Courtesy()
+    with courtesy.answering():
+        spans = await long_ones(courtesy, 60)
+    late = [start for start, _ in spans if start > LONGEST_WAIT_SECONDS]
+    assert len(late) > 50
+    assert late[-1] - late[0] < 1.0, "the others follow at once"
+    assert late[0] < LONGEST_WAIT_SECONDS + PATIENCE_SECONDS
+
+
+async def test_pieces_are_small_until_nobody_has_written_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause between two messages is no end of the conversation."""
+    courtesy = Courtesy()
+    assert courtesy.piece(3200) == 3200
+    with courtesy.answering():
+        assert courtesy.piece(3200) == 100
+    assert courtesy.piece(3200) == 100
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + CALM_SECONDS + 1)
+    assert courtesy.piece(3200) == 3200
