@@ -89,12 +89,15 @@ class SQLConversations:
 
     async def load(self, sender_id: str) -> DialogueStateTracker:
         """Return the tracker."""
-        with self._store.engine.connect() as connection:
-            rows = self._newest_session.all(connection, sender=sender_id, before=BEFORE_ALL_TIME)
+        rows = await sql_dialects.run(self._store.engine, self._read, sender_id)
         if not rows:
             return self._store.init_tracker(sender_id)
         events = [made for (data,) in rows if (made := _made(as_event(data))) is not None]
         return DialogueStateTracker.from_events(sender_id, events, self._store.domain.slots)
+
+    def _read(self, sender_id: str) -> list[Any]:
+        with self._store.engine.connect() as connection:
+            return self._newest_session.all(connection, sender=sender_id, before=BEFORE_ALL_TIME)
 
     async def save(self, tracker: DialogueStateTracker, *, stored: int) -> None:
         """Publish and store the events that are new."""
