@@ -30,7 +30,8 @@ from tracker_databases import STORES, Store
 
 AT_ONCE = 4  # webhooks on their way at a time
 MESSAGES_A_CONVERSATION = 100
-WARM_UP_SECONDS, IDLE_SECONDS = 5.0, 40.0
+PARTS_WHILE_LIVE = 4  # with an idle time before each: what else the machine does meets both
+WARM_UP_SECONDS, IDLE_SECONDS = 5.0, 15.0
 
 
 def main() -> None:
@@ -75,15 +76,13 @@ async def measure(case: Case, costs: list[float]) -> None:
     async with live.graph() as graph, Bot(case.folder, case.store, graph_url=graph.url) as bot:
         if case.asked.while_live:
             await live.measure(bot, graph, live.Latencies(), seconds=WARM_UP_SECONDS)
-            await live.measure(bot, graph, idle, seconds=IDLE_SECONDS)
         before = bot.use()
         bot.reset_peak()
-        meanwhile = 3600.0 if case.asked.while_live else 0.0
-        customers = asyncio.create_task(live.measure(bot, graph, busy, seconds=meanwhile))
-        rate = await _import(bot, case)
+        if case.asked.while_live:
+            rate = await _import_while_live(bot, graph, case, idle, busy)
+        else:
+            rate = case.messages / await _import(bot, case.bodies, case.messages)
         after = bot.use()
-        customers.cancel()
-        await asyncio.gather(customers, return_exceptions=True)
         rasa_rate = None if case.asked.without_rasa_api else await rasa_api.rate(bot)
     assert case.store.messages_of_history() == case.messages, "not all of it arrived"
     cpu = (after.cpu_seconds - before.cpu_seconds) / case.messages * 1e6
@@ -99,18 +98,34 @@ async def measure(case: Case, costs: list[float]) -> None:
         print(f"  idle       {idle}\n  meanwhile  {busy}\n  p99 times  {busy.beside(idle)}", flush=True)
 
 
-async def _import(bot: Bot, case: Case) -> float:
-    """Post all webhooks and wait until all stands in the tracker store; return messages a second."""
+async def _import_while_live(
+    bot: Bot, graph: live.Graph, case: Case, idle: live.Latencies, busy: live.Latencies
+) -> float:
+    """Import part by part while customers write, who also do so between; return messages a second."""
+    seconds, messages, size = 0.0, 0, -(-len(case.bodies) // PARTS_WHILE_LIVE)
+    for start in range(0, len(case.bodies), size):
+        part = case.bodies[start : start + size]
+        messages += sum(path.read_bytes().count(b'"history_context"') for path in part)
+        await live.measure(bot, graph, idle, seconds=IDLE_SECONDS)
+        customers = asyncio.create_task(live.measure(bot, graph, busy, seconds=3600.0))
+        seconds += await _import(bot, part, messages)
+        customers.cancel()
+        await asyncio.gather(customers, return_exceptions=True)
+    return messages / seconds
+
+
+async def _import(bot: Bot, bodies: list[Path], messages: int) -> float:
+    """Post webhooks and wait until so many messages stand in the tracker store; return the seconds."""
     began = time.perf_counter()
-    waiting = iter(case.bodies)
+    waiting = iter(bodies)
 
     async def post() -> None:
         for path in waiting:
             await asyncio.to_thread(bot.post_file, path)
 
     await asyncio.gather(*(post() for _ in range(AT_ONCE)))
-    await bot.until_imported(case.messages)
-    return case.messages / (time.perf_counter() - began)
+    await bot.until_imported(messages)
+    return time.perf_counter() - began
 
 
 def _written(folder: Path, bodies: Iterator[bytes]) -> list[Path]:
