@@ -255,8 +255,10 @@ class _PostgreSQL:
         self._tracker.commit()
 
     def close(self) -> None:
-        self._ledger.close()
-        self._tracker.close()
+        for connection in (self._ledger, self._tracker):
+            connection.cursor().execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            connection.commit()
+            connection.close()
 
     @staticmethod
     def _insert_many(
