@@ -51,7 +51,8 @@ class Courtesy:
     async def big(self) -> AsyncIterator[None]:
         """Do what takes long beside nothing else of its kind, and with room before it while somebody writes.
 
-        However many come at once, a second after it came nothing waits for room any more.
+        However many come at once, a second after it came nothing waits for room any more: they follow one
+        another then, and customers wait. What somebody gave up in the middle may go on beside the next.
         """
         latest = time.monotonic() + LONGEST_WAIT_SECONDS
         async with self._big:

@@ -57,12 +57,13 @@ class Reader:
         if not bodies:
             return False
         body = bodies[0]
-        steps, more = Steps(_steps(body.stored)), True
-        while more:
+        steps = Steps(_steps(body.stored))
+        position: int | None = body.position
+        while position is not None:
             await self._database.courtesy.quiet()
             budget = self._database.courtesy.piece(HISTORY_MESSAGES)
-            await asyncio.to_thread(steps.prepare, budget)
-            more = await self._database.write(self._read_slice, body, steps, budget, urgency=Urgency.BULK)
+            await asyncio.to_thread(steps.prepare, position, budget)
+            position = await self._database.write(self._read_slice, body, steps, budget, urgency=Urgency.BULK)
         return True
 
     async def bring_forward(self, aliases: Sequence[str]) -> None:
@@ -130,13 +131,13 @@ class Reader:
                 return steps
         return Steps(_steps(body.stored))
 
-    def _read_slice(self, connection: Any, body: inbox.Body, steps: Steps, budget: int) -> bool:
-        """File the next slice of a history body; return whether there is more of it."""
+    def _read_slice(self, connection: Any, body: inbox.Body, steps: Steps, budget: int) -> int | None:
+        """File the next slice of a history body; return where the rest of it begins, None when it is done."""
         position = inbox.lock(connection, body.id)
         if position is None:
-            return False  # another replica read it to its end
+            return None  # another replica read it to its end
         end = self._advance(connection, body, steps, position, budget, NumberNews())
-        return not steps.end_at(end)
+        return None if steps.end_at(end) else end
 
     def _advance(
         self,
@@ -234,9 +235,8 @@ def _file_wholly(place: Place, step: Step) -> None:
 
 def _steps(stored: bytes) -> Iterator[Step]:
     """Cut a body into steps; one that our code trips over is set aside whole, and those behind it go on."""
-    body = stored
+    body = inbox.unpacked(stored)  # fails to be tried again: set aside as it is, nobody could read it
     try:
-        body = inbox.unpacked(stored)
         yield from steps_of(body)
     except Exception as error:
         log.error("reading.body_failed", **fault(error))

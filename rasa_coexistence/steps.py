@@ -26,7 +26,7 @@ from rasa_coexistence.ledger import (
 from rasa_coexistence.ledger.filing import Place
 from rasa_coexistence.ledger.filing_threads import OldChat, file_old_chats, old_chat
 
-THREAD_PART = 125  # messages of one step; a body that is half read counts on it to stay
+THREAD_PART = 125  # messages of one step; with more, a body that is half read would lose some
 PEOPLE_STEPS = 1000
 CONTACTS = 1000  # of the address book, filed together
 CONTACTS_WEIGHT = 500  # messages that take about as long
@@ -67,7 +67,6 @@ class Steps:
         self._coming = iter(steps)
         self._ready: deque[Step] = deque()
         self._weight = 0  # of what is ready
-        self._handed_out = 0  # how much of it, by the last ``after``
         self._gone = 0
         self._people: frozenset[str] | None = None
 
@@ -82,24 +81,22 @@ class Steps:
             self._people = frozenset(alias for contact in contacts for alias in identity.aliases(contact))
         return self._people
 
-    def prepare(self, budget: int) -> None:
-        """Read on until nothing has to be read, while the database is locked, to file so much more.
+    def prepare(self, position: int, budget: int) -> None:
+        """Read on until nothing has to be read, while the database is locked, to file so much from it on.
 
-        That is one step beyond: it tells that those before are not the end.
+        That is one step beyond: it tells that those before are not the end. ``position`` is a committed one.
         """
-        while self._weight - self._handed_out - self._last_weight < budget and self._read_one():
+        self._forget_until(position)
+        while self._weight - self._last_weight < budget and self._read_one():
             pass
 
     def after(self, position: int, budget: int) -> list[Step]:
         """Return steps from a position on, until they weigh as much as the budget; forget those before."""
-        while self._gone < position and (self._ready or self._read_one()):
-            self._weight -= self._ready.popleft().weight
-            self._gone += 1
+        self._forget_until(position)
         part: list[Step] = []
         while budget > 0 and (len(part) < len(self._ready) or self._read_one()):
             part.append(self._ready[len(part)])
             budget -= part[-1].weight
-        self._handed_out = sum(step.weight for step in part)
         return part
 
     def has(self, position: int) -> bool:
@@ -109,6 +106,11 @@ class Steps:
     def end_at(self, position: int) -> bool:
         """Tell whether there are no steps from a position on."""
         return position >= self._gone + len(self._ready) and not self._read_one()
+
+    def _forget_until(self, position: int) -> None:
+        while self._gone < position and (self._ready or self._read_one()):
+            self._weight -= self._ready.popleft().weight
+            self._gone += 1
 
     @property
     def _last_weight(self) -> int:

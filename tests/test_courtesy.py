@@ -9,6 +9,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from rasa_coexistence import courtesy as courtesy_module
 from rasa_coexistence.courtesy import (
     APART_SECONDS,
     CALM_SECONDS,
@@ -45,8 +46,9 @@ async def test_long_ones_go_one_by_one(somebody_writes: bool) -> None:
         assert spans[-1][1] < 11 * APART_SECONDS / 2, "nobody is there to wait for"
 
 
-async def test_while_somebody_writes_long_ones_are_apart() -> None:
+async def test_while_somebody_writes_long_ones_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a burst of them keeps waiting is one customer, not all."""
+    monkeypatch.setattr(courtesy_module, "LONGEST_WAIT_SECONDS", 60.0)
     courtesy = Courtesy()
     with courtesy.answering():
         pass

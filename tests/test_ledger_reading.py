@@ -307,7 +307,7 @@ async def test_a_restart_goes_on_inside_a_chunk(books: Books, monkeypatch: pytes
     slices = 0
     file_slice = Reader._read_slice
 
-    def dying(self: Reader, *args: Any) -> bool:
+    def dying(self: Reader, *args: Any) -> int | None:
         nonlocal slices
         if slices == 2:
             raise KeyboardInterrupt  # as good as a kill: nothing below catches it

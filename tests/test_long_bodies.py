@@ -63,7 +63,7 @@ def test_what_is_not_asked_for_is_not_read() -> None:
             yield step
 
     steps = Steps(counting())
-    steps.prepare(250)
+    steps.prepare(0, 250)
     assert len(taken) == 4, "three, and one that tells that they are not the end"
     assert len(steps.after(0, 250)) == 3
     assert not steps.end_at(3)
@@ -73,11 +73,16 @@ def a_step(weight: int) -> Step:
     return Step(file=str, path="", raw=dict, webhook=dict, weight=weight)
 
 
-@given(st.lists(st.integers(1, 9)), st.lists(st.integers(1, 20), min_size=1), st.lists(st.booleans()))
+@given(
+    st.lists(st.integers(1, 9)),
+    st.lists(st.integers(1, 20), min_size=1),
+    st.lists(st.booleans()),
+    st.integers(0, 40),
+)
 def test_what_is_prepared_is_not_read_while_the_database_is_locked(
-    weights: list[int], budgets: list[int], failures: list[bool]
+    weights: list[int], budgets: list[int], failures: list[bool], begin: int
 ) -> None:
-    """However long the steps are beside a budget, which shrinks while somebody writes."""
+    """However long the steps are beside a budget, which shrinks, and wherever an earlier process ended."""
     read: list[Step] = []
 
     def reading() -> Iterator[Step]:
@@ -85,11 +90,11 @@ def test_what_is_prepared_is_not_read_while_the_database_is_locked(
             read.append(a_step(weight))
             yield read[-1]
 
-    steps, position, ended = Steps(reading()), 0, False
+    steps, position, ended = Steps(reading()), min(begin, len(weights)), False
     for budget in itertools.cycle(budgets):
         if ended:
             break
-        steps.prepare(budget)
+        steps.prepare(position, budget)
         before = len(read)
         end = position + len(steps.after(position, budget))
         ended = steps.end_at(end)
@@ -109,7 +114,7 @@ def test_steps_come_once_and_in_order(
     all_steps = [a_step(weight) for weight in weights]
     steps, position = Steps(all_steps), 0
     while not steps.end_at(position):
-        steps.prepare(prepared)
+        steps.prepare(position, prepared)
         part = steps.after(position, budget)
         assert part == all_steps[position : position + len(part)]
         assert sum(step.weight for step in part[:-1]) < budget
