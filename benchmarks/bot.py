@@ -114,9 +114,8 @@ class Bot:
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
             pass
 
-    async def until_imported(self, messages: int) -> None:
-        """Wait until the tracker store has so many messages of the history."""
-        pause = messages / 500_000  # to look costs the server something
+    async def until_imported(self, messages: int, *, pause: float) -> None:
+        """Wait until the tracker store has so many messages; each look costs a little."""
         while True:
             status = await self._sync_status()
             if status["history"]["messages_imported"] >= messages:

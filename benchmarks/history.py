@@ -74,20 +74,19 @@ async def measure(case: Case, costs: list[float]) -> None:
     bare_seconds = _import_barely(case)
     idle, busy = live.Latencies(), live.Latencies()
     async with live.graph() as graph, Bot(case.folder, case.store, graph_url=graph.url) as bot:
-        if case.asked.while_live:
-            await live.measure(bot, graph, live.Latencies(), seconds=WARM_UP_SECONDS)
         before = bot.use()
         bot.reset_peak()
         if case.asked.while_live:
-            rate = await _import_while_live(bot, graph, case, idle, busy)
+            took = await _import_while_live(bot, graph, case, idle, busy)
         else:
-            rate = case.messages / await _import(bot, case.bodies, case.messages)
+            pause = case.messages / 500_000  # the sooner the end is seen, the truer is the rate
+            took = await _import(bot, case.bodies, case.messages, pause=pause)
         after = bot.use()
         rasa_rate = None if case.asked.without_rasa_api else await rasa_api.rate(bot)
     # Before and after: the machine may be faster then than now.
     bare_rate = 2 * case.messages / (bare_seconds + _import_barely(case))
     assert case.store.messages_of_history() == case.messages, "not all of it arrived"
-    cpu = (after.cpu_seconds - before.cpu_seconds) / case.messages * 1e6
+    rate, cpu = case.messages / took.seconds, took.cpu_seconds / case.messages * 1e6
     beside = f"{rasa_rate:>8,.0f}/s {rate / rasa_rate:>5.1f}" if rasa_rate else f"{'-':>10} {'-':>5}"
     costs.append(1 / rate)
     print(
@@ -100,29 +99,40 @@ async def measure(case: Case, costs: list[float]) -> None:
         print(f"  idle       {idle}\n  meanwhile  {busy}\n  p99 times  {busy.beside(idle)}", flush=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """What an import took, live customers included."""
+
+    seconds: float
+    cpu_seconds: float
+
+
 def _import_barely(case: Case) -> float:
     return case.store.import_barely(path.read_bytes() for path in case.bodies)
 
 
 async def _import_while_live(
     bot: Bot, graph: live.Graph, case: Case, idle: live.Latencies, busy: live.Latencies
-) -> float:
-    """Import part by part while customers write, who also do so between; return messages a second."""
-    seconds, messages, size = 0.0, 0, -(-len(case.bodies) // PARTS_WHILE_LIVE)
+) -> Took:
+    """Import part by part while customers write, who also do so between."""
+    parts, messages, size = list[Took](), 0, -(-len(case.bodies) // PARTS_WHILE_LIVE)
     for start in range(0, len(case.bodies), size):
         part = case.bodies[start : start + size]
         messages += sum(path.read_bytes().count(b'"history_context"') for path in part)
+        await live.measure(bot, graph, live.Latencies(), seconds=WARM_UP_SECONDS)
         await live.measure(bot, graph, idle, seconds=IDLE_SECONDS)
         customers = asyncio.create_task(live.measure(bot, graph, busy, seconds=3600.0))
-        seconds += await _import(bot, part, messages)
+        parts.append(await _import(bot, part, messages, pause=1.0))  # as often as the console looks
         customers.cancel()
         await asyncio.gather(customers, return_exceptions=True)
-    return messages / seconds
+    return Took(
+        seconds=sum(part.seconds for part in parts), cpu_seconds=sum(part.cpu_seconds for part in parts)
+    )
 
 
-async def _import(bot: Bot, bodies: list[Path], messages: int) -> float:
-    """Post webhooks and wait until so many messages stand in the tracker store; return the seconds."""
-    began = time.perf_counter()
+async def _import(bot: Bot, bodies: list[Path], messages: int, *, pause: float) -> Took:
+    """Post webhooks and wait until so many messages stand in the tracker store."""
+    began, used = time.perf_counter(), bot.use().cpu_seconds
     waiting = iter(bodies)
 
     async def post() -> None:
@@ -130,8 +140,8 @@ async def _import(bot: Bot, bodies: list[Path], messages: int) -> float:
             await asyncio.to_thread(bot.post_file, path)
 
     await asyncio.gather(*(post() for _ in range(AT_ONCE)))
-    await bot.until_imported(messages)
-    return time.perf_counter() - began
+    await bot.until_imported(messages, pause=pause)
+    return Took(seconds=time.perf_counter() - began, cpu_seconds=bot.use().cpu_seconds - used)
 
 
 def _written(folder: Path, bodies: Iterator[bytes]) -> list[Path]:

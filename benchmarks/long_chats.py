@@ -45,7 +45,7 @@ async def measure(folder: Path, store: Store, turns: int) -> None:
         async with Bot(folder, store, graph_url=graph.url) as bot:
             for body in old_chat.bodies(CUSTOMERS, MESSAGES_EACH):
                 await bot.post(body)
-            await bot.until_imported(CUSTOMERS * MESSAGES_EACH)
+            await bot.until_imported(CUSTOMERS * MESSAGES_EACH, pause=0.2)
             await compare("as it comes", bot, graph, turns)
         async with Bot(folder, store, graph_url=graph.url, tune_tracker_store=True) as bot:
             await compare("tuned", bot, graph, turns)
