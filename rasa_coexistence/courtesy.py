@@ -12,6 +12,8 @@ GRACE_SECONDS = 0.05  # what a message sets going, up to its answer, follows fas
 STEP_SECONDS = 0.005
 CALM_SECONDS = 5.0
 PATIENCE_SECONDS = 0.25  # a bot that is never quiet gets its history all the same, only more slowly
+REST = 2  # times as long as what was done before it
+LONGEST_REST_SECONDS = 0.1
 APART_SECONDS = 0.25  # between two long webhooks while somebody writes
 LONGEST_WAIT_SECONDS = 1.0  # of a long webhook for that: Meta waits for its 200
 
@@ -20,12 +22,13 @@ class Courtesy:
     """Knows when nobody is being answered; of one event loop.
 
     Python runs one thread at a time and SQLite has one writer: old chat slows whatever runs meanwhile. So it
-    goes in pieces of some milliseconds, and asks before each.
+    goes in pieces of some milliseconds, and pauses before each.
     """
 
     def __init__(self) -> None:
         self._answering = 0
         self._last_at = -CALM_SECONDS  # of the monotonic clock
+        self._went_on_at = -CALM_SECONDS
         self._big = asyncio.Lock()
         self._big_ended_at = -APART_SECONDS
 
@@ -39,8 +42,19 @@ class Courtesy:
             self._answering -= 1
             self._last_at = time.monotonic()
 
-    async def quiet(self, *, latest: float = math.inf) -> None:
-        """Wait for a moment in which nobody is being answered, but not for long."""
+    async def pause(self) -> None:
+        """Wait for a moment in which nobody is being answered, but not for long; for one task alone.
+
+        While somebody writes, rest before that from what was done since the last pause: old chat is at work
+        for a part of the time only, and whoever writes next may well come in the other.
+        """
+        if not self._is_calm:
+            rest = REST * (time.monotonic() - self._went_on_at)
+            await asyncio.sleep(min(rest, LONGEST_REST_SECONDS))
+        await self._quiet()
+        self._went_on_at = time.monotonic()
+
+    async def _quiet(self, *, latest: float = math.inf) -> None:
         end = min(time.monotonic() + PATIENCE_SECONDS, latest)
         while not self._is_quiet():
             if time.monotonic() >= end:
@@ -58,7 +72,7 @@ class Courtesy:
         async with self._big:
             if not self._is_calm:
                 await asyncio.sleep(min(self._big_ended_at + APART_SECONDS, latest) - time.monotonic())
-            await self.quiet(latest=latest)
+            await self._quiet(latest=latest)
             try:
                 yield
             finally:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -28,6 +29,11 @@ ASIDE_SECONDS = 2.0  # for a visit to begin that imports a chat for its customer
 LONGEST_PAUSE_SECONDS = 300.0  # between two tries of what fails again and again
 
 Leased = tuple[queues.Lease, Chat]
+Pause = Callable[[], Awaitable[None]]
+
+
+async def _go_on() -> None:
+    """Make no pause: somebody waits."""
 
 
 class NotTaken(Postponed):
@@ -77,12 +83,16 @@ class HistoryImport:
         alone: set[int] = set()  # chats of which one kept the others back
         failures = 0
         while waiting:
-            await self._database.courtesy.quiet()
+            await self._database.courtesy.pause()
             if not (waiting := await self._without_customers(waiting)):
                 return
             batch = _next_batch(waiting, self._database.courtesy.piece(ROWS_AT_ONCE), alone)
             try:
-                await self._project([chat for _lease, chat in batch], [lease for lease, _chat in batch])
+                await self._project(
+                    [chat for _lease, chat in batch],
+                    [lease for lease, _chat in batch],
+                    pause=self._database.courtesy.pause,
+                )
                 failures = 0
             except Postponed as error:
                 if len(batch) > 1:
@@ -115,8 +125,13 @@ class HistoryImport:
         log.warning("history.put_off", conversation=lease.conversation_id, reason=error.reason)
         await self._database.write(write)
 
-    async def _project(self, found: Sequence[Chat], leases: Sequence[queues.Lease] = ()) -> None:
-        """Write the whole history of some conversations into the tracker store, and let go of them."""
+    async def _project(
+        self, found: Sequence[Chat], leases: Sequence[queues.Lease] = (), *, pause: Pause = _go_on
+    ) -> None:
+        """Write the whole history of some conversations into the tracker store, and let go of them.
+
+        It pauses before it decides what to write and before it locks, unless a customer waits for this.
+        """
         wanted = [chat for chat in found if self._is_wanted(chat)]
         messages = await self._database.read(history_rows.by_conversation, [chat.id for chat in wanted])
         importer = self._bridge.importer()
@@ -131,14 +146,14 @@ class HistoryImport:
             )
             for chat in wanted
         ]
-        async with self._bridge.locked([projection.chat.sender_id for projection in projections]):
-            try:
-                await importer.replace_history([projection.history for projection in projections])
-            except Postponed:
-                raise
-            except Exception as error:  # each store has exceptions of its own
-                log.warning("history.tracker_store_failed", **fault(error))
-                raise NotTaken(f"the tracker store did not take it: {type(error).__name__}") from error
+        histories = [projection.history for projection in projections]
+        await pause()
+        with _taking():
+            prepared = await importer.prepare(histories)
+        await pause()
+        async with self._bridge.locked([history.sender_id for history in histories]):
+            with _taking():
+                await importer.replace_history(histories, prepared)
         await self._publish(projections)
         await self._count(projections, leases)
 
@@ -181,6 +196,18 @@ class HistoryImport:
         """Tell whether a customer's history belongs in the tracker."""
         ignored = chat.wa_id is not None and identity.canonical_phone(chat.wa_id) in self._ignored
         return self._settings.history.enabled and not ignored
+
+
+@contextlib.contextmanager
+def _taking() -> Iterator[None]:
+    """Let the tracker store work; raise NotTaken when it fails."""
+    try:
+        yield
+    except Postponed:
+        raise
+    except Exception as error:  # each store has exceptions of its own
+        log.warning("history.tracker_store_failed", **fault(error))
+        raise NotTaken(f"the tracker store did not take it: {type(error).__name__}") from error
 
 
 def _next_batch(waiting: deque[Leased], limit: int, alone: Collection[int]) -> list[Leased]:

@@ -60,9 +60,10 @@ class Reader:
         steps = Steps(_steps(body.stored))
         position: int | None = body.position
         while position is not None:
-            await self._database.courtesy.quiet()
+            await self._database.courtesy.pause()
             budget = self._database.courtesy.piece(HISTORY_MESSAGES)
             await asyncio.to_thread(steps.prepare, position, budget)
+            await self._database.courtesy.pause()
             position = await self._database.write(self._read_slice, body, steps, budget, urgency=Urgency.BULK)
         return True
 

@@ -151,7 +151,7 @@ class Worker:
             queues.IMPORT,
             owner=self._owner,
             now=now,
-            limit=IMPORT_AT_ONCE,
+            limit=self._database.courtesy.piece(IMPORT_AT_ONCE),
             due_before=due_before,
             urgency=Urgency.BULK,
         )

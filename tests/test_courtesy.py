@@ -13,8 +13,11 @@ from rasa_coexistence import courtesy as courtesy_module
 from rasa_coexistence.courtesy import (
     APART_SECONDS,
     CALM_SECONDS,
+    GRACE_SECONDS,
+    LONGEST_REST_SECONDS,
     LONGEST_WAIT_SECONDS,
     PATIENCE_SECONDS,
+    REST,
     Courtesy,
 )
 
@@ -65,6 +68,39 @@ async def test_however_many_come_none_waits_for_room_for_long() -> None:
     assert len(late) > 50
     assert late[-1] - late[0] < 1.0, "the others follow at once"
     assert late[0] < LONGEST_WAIT_SECONDS + PATIENCE_SECONDS
+
+
+@pytest.mark.parametrize(("took", "rest"), [(0.0, 0.0), (0.02, REST * 0.02), (1.0, LONGEST_REST_SECONDS)])
+async def test_while_somebody_writes_old_chat_rests(
+    monkeypatch: pytest.MonkeyPatch, took: float, rest: float
+) -> None:
+    """It stands in the way for a part of the time only, and yet it comes in."""
+    now, slept = 1000.0, list[float]()
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    courtesy = Courtesy()
+    now += took
+    await courtesy.pause()
+    assert slept == [], "nobody has written"
+    with courtesy.answering():
+        pass
+    await courtesy.pause()
+    assert sum(slept) >= GRACE_SECONDS
+    slept.clear()
+    now += took
+    await courtesy.pause()
+    assert sum(slept) == pytest.approx(rest)
+    slept.clear()
+    with courtesy.answering():
+        now += took
+        await courtesy.pause()
+    assert PATIENCE_SECONDS + rest <= sum(slept) < PATIENCE_SECONDS + rest + 0.01, "somebody is never quiet"
 
 
 async def test_pieces_are_small_until_nobody_has_written_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

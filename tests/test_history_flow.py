@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from history_stage import Stage, open_stage
@@ -88,4 +89,36 @@ async def test_forgetting_empties_the_store_of_one_customer(stage: Stage) -> Non
     await stage.tell(live(ANA, ("wamid.L1", "Hola otra vez")))
     assert (await stage.forget(1)).startswith("done: forgot 3 messages")
     assert await stage.events(ANA_ID) == []
+    assert await stage.said(BEN_ID) == ["Oi"]
+
+
+async def test_old_chat_goes_in_stages_that_wait_for_who_writes_now(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes waits for the rest of one short stage at most; a customer's own history never waits."""
+    went: list[str] = []
+
+    def noted(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        async def go(*args: Any) -> Any:
+            went.append(name)
+            return await step(*args)
+
+        return go
+
+    importer = stage.bridge.importer()
+    monkeypatch.setattr(importer, "prepare", noted("prepare", importer.prepare))
+    monkeypatch.setattr(importer, "replace_history", noted("replace", importer.replace_history))
+    monkeypatch.setattr(stage.database.courtesy, "pause", noted("pause", stage.database.courtesy.pause))
+    await stage.accept(history(ANA, *OLD), history(BEN, ("wamid.B1", "Oi", NOW - 5 * DAY)))
+    await stage.accept(live(ANA, ("wamid.L1", "Hola otra vez")))
+    await stage.reader.read_live()
+    await stage.talk_once()
+    assert went == ["prepare", "replace"]
+    went.clear()
+    while await stage.reader.read_history():
+        pass
+    assert went == ["pause"] * 4, "before each of two bodies is cut, and before it is filed"
+    went.clear()
+    await stage.import_once()
+    assert went == ["pause", "pause", "prepare", "pause", "replace"]
     assert await stage.said(BEN_ID) == ["Oi"]

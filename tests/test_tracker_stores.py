@@ -248,3 +248,22 @@ async def test_no_session_counts_as_live_before_there_is_one(shelf: Shelf) -> No
 
     await shelf.importer.replace_history([History(sender_id=ANA, make_events=make_events)])
     assert set(asked) == {LIVE}
+
+
+@pytest.mark.parametrize("has_history", [False, True])
+async def test_what_is_said_after_the_preparation_counts(shelf: Shelf, has_history: bool) -> None:
+    """Somebody may write before the change, since it needs no lock: also when there was nothing to change."""
+    if has_history:
+        await shelf.importer.replace_history([imported(ANA, CHAT)])
+    asked: list[Any] = []
+
+    def make_events(first_live_at: float | None) -> list[JSON]:
+        asked.append(first_live_at)
+        return events_of(*CHAT)
+
+    histories = [History(sender_id=ANA, make_events=make_events)]
+    prepared = await shelf.importer.prepare(histories)
+    live = await shelf.turn(ANA, LIVE, new_session=True)
+    await shelf.importer.replace_history(histories, prepared)
+    assert await shelf.importer.read_events(ANA) == events_of(*CHAT) + live
+    assert asked[-1] == LIVE

@@ -140,7 +140,7 @@ async def test_a_customer_does_not_wait_for_the_old_chats_of_others(
     bridge: Any = SimpleNamespace(importer=lambda: None)
     importing = HistoryImport(books.database, bridge, books.reader, _settings(), books.clock)
 
-    async def project(chats_: Sequence[chats.Chat], leases: Sequence[queues.Lease]) -> None:
+    async def project(chats_: Sequence[chats.Chat], leases: Sequence[queues.Lease], **_: Any) -> None:
         imported.extend(chat.wa_id for chat in chats_)
         await books.database.write(queues.release_done, leases)
         await books.tell(live(BEN, ("wamid.B1", "Hola")))
@@ -167,7 +167,7 @@ async def test_a_chat_that_cannot_be_imported_keeps_no_customer_waiting(
     bridge: Any = SimpleNamespace(importer=lambda: None)
     importing = HistoryImport(books.database, bridge, books.reader, _settings(), books.clock)
 
-    async def project(chats_: Sequence[chats.Chat], leases: Sequence[queues.Lease]) -> None:
+    async def project(chats_: Sequence[chats.Chat], leases: Sequence[queues.Lease], **_: Any) -> None:
         if bad.wa_id in [chat.wa_id for chat in chats_]:
             raise history_module.NotTaken("the tracker store did not take it")
         if not imported:

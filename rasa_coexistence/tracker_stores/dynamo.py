@@ -39,7 +39,7 @@ class DynamoImporter(HistoryImporter):
         self._client = store.client  # unlike store.db it may be used from any thread
         self._table_name = store.table_name
 
-    async def replace_history(self, histories: Sequence[History]) -> None:
+    async def replace_history(self, histories: Sequence[History], prepared: Any = None) -> None:
         """Bring each conversation to its history, one after the other."""
         await in_thread(self._replace_all, histories)
 

@@ -22,7 +22,7 @@ class MemoryImporter(HistoryImporter):
     def __init__(self, store: Any) -> None:
         self._store = store
 
-    async def replace_history(self, histories: Sequence[History]) -> None:
+    async def replace_history(self, histories: Sequence[History], prepared: Any = None) -> None:
         """Bring each conversation to its history."""
         for history in histories:
             stored = await self.read_events(history.sender_id)

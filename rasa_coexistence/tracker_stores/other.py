@@ -39,7 +39,7 @@ class OtherImporter(HistoryImporter):
         inner = getattr(store, "_tracker_store", store)
         self.warning = warning_about(type(inner).__name__)
 
-    async def replace_history(self, histories: Sequence[History]) -> None:
+    async def replace_history(self, histories: Sequence[History], prepared: Any = None) -> None:
         """Bring each conversation to its history; log it where the store cannot do that."""
         for history in histories:
             stored = await self.read_events(history.sender_id)

@@ -32,7 +32,7 @@ class RedisImporter(HistoryImporter):
     def __init__(self, store: Any) -> None:
         self._store = store
 
-    async def replace_history(self, histories: Sequence[History]) -> None:
+    async def replace_history(self, histories: Sequence[History], prepared: Any = None) -> None:
         """Bring each conversation to its history, one after the other."""
         await in_thread(self._replace_all, histories)
 

@@ -59,11 +59,15 @@ class SQLImporter(HistoryImporter):
         self._engine = store.engine
         self._events = store.SQLEvent.__table__
 
-    async def replace_history(self, histories: Sequence[History]) -> None:
+    async def prepare(self, histories: Sequence[History]) -> list[_Change]:
+        """Decide what is to be done."""
+        return await sql_dialects.run(self._engine, self._decide, histories)
+
+    async def replace_history(
+        self, histories: Sequence[History], prepared: list[_Change] | None = None
+    ) -> None:
         """Bring the conversations of one call to their history in one transaction."""
-        await sql_dialects.run(
-            self._engine, self._replace_history, {history.sender_id: history for history in histories}
-        )
+        await sql_dialects.run(self._engine, self._replace_history, histories, prepared)
 
     async def forget(self, sender_ids: Sequence[str]) -> None:
         """Delete these conversations in one transaction."""
@@ -74,19 +78,23 @@ class SQLImporter(HistoryImporter):
         stored = await sql_dialects.run(self._engine, self._read, [sender_id])
         return [as_event(data) for _, data in stored.get(sender_id, [])]
 
-    def _replace_history(self, histories: dict[str, History]) -> None:
-        until_undisturbed(self._try_to_replace, histories)
-
-    def _try_to_replace(self, histories: dict[str, History]) -> bool:
+    def _replace_history(self, histories: Sequence[History], prepared: list[_Change] | None) -> None:
         """Decide without a lock, then change under one if nobody wrote meanwhile: the lock stays short."""
-        stored = self._read(list(histories))
+        ready = [] if prepared is None else [prepared]
+
+        def attempt(histories: Sequence[History]) -> bool:
+            return self._change(ready.pop() if ready else self._decide(histories))
+
+        until_undisturbed(attempt, histories)
+
+    def _decide(self, histories: Sequence[History]) -> list[_Change]:
+        wanted = {history.sender_id: history for history in histories}
+        stored = self._read(list(wanted))
         as_text = as_json if self._engine.dialect.name == "sqlite" else as_ascii_json
-        planned = (
-            _plan(stored.get(sender_id, []), history, as_text) for sender_id, history in histories.items()
-        )
-        changes = [change for change in planned if change is not None]
-        if not changes:
-            return True
+        return [_plan(stored.get(sender_id, []), history, as_text) for sender_id, history in wanted.items()]
+
+    def _change(self, changes: Sequence[_Change]) -> bool:
+        """Do what was decided; return False, and do nothing, when it was decided on other rows."""
         try:
             with self._engine.begin() as connection:
                 sql_dialects.lock(connection, [change.sender_id for change in changes])
@@ -153,8 +161,8 @@ class SQLImporter(HistoryImporter):
             log.warning("forget.still_legible", remedy="others used the tracker store for too long")
 
 
-def _plan(stored: Sequence[Stored], history: History, as_text: Callable[[JSON], str]) -> _Change | None:
-    """Decide what to do to a conversation's rows; None if its history is as it should be."""
+def _plan(stored: Sequence[Stored], history: History, as_text: Callable[[JSON], str]) -> _Change:
+    """Decide what to do to a conversation's rows: nothing if its history is as it should be."""
     events = [as_event(data) for _, data in stored]
     past, live = list[Stored](), list[Stored]()
     for row, event in zip(stored, events, strict=True):
@@ -163,8 +171,6 @@ def _plan(stored: Sequence[Stored], history: History, as_text: Callable[[JSON], 
     rows = [_row(history.sender_id, event, as_text(event)) for event in made]
     past_is_first = not past or not live or past[-1][0] < live[0][0]
     kept = _common_length(past, rows) if past_is_first else 0
-    if kept == len(past) == len(rows):
-        return None
     moves_live = bool(live) and kept < len(rows)
     return _Change(
         sender_id=history.sender_id,
