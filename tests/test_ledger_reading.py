@@ -356,6 +356,24 @@ async def test_a_packed_body_is_brought_forward(books: Books) -> None:
     assert len(await books.rows(schema.messages)) == 1001
 
 
+async def test_a_body_that_cannot_be_unpacked_is_tried_again(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set aside as it is stored, nobody could read it; and the next time there may be room for it."""
+    await books.accept(history(ANA, *((f"wamid.A{n}", "De Ana, que escribe", NOW - n) for n in range(1000))))
+
+    def no_room(stored: bytes) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as short_of_memory:
+        short_of_memory.setattr(inbox, "unpacked", no_room)
+        with pytest.raises(MemoryError):
+            await books.reader.read_history()
+    assert await books.rows(schema.set_aside) == []
+    await books.read()
+    assert len(await books.rows(schema.messages)) == 1000
+
+
 def _chunk(body: bytes) -> Any:
     [chunk] = msgspec.json.decode(body)["entry"][0]["changes"][0]["value"]["history"]
     return chunk

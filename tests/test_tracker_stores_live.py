@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -177,11 +178,10 @@ async def test_a_load_that_waits_for_another_keeps_nobody_else_waiting(tmp_path:
     """Whoever commits an import shuts readers of the file out for a moment, and Meta waits for other 200s."""
     with open_store("sqlite", tmp_path, lambda name: None) as shelf:
         await our_turn(shelf, ANA, made(TURN, at=NOON))
-        other = shelf.inner.engine.raw_connection()
-        other.execute("BEGIN EXCLUSIVE")
-        loading = asyncio.ensure_future(conversations_of(shelf.inner).load(ANA))
-        for _ in range(20):
-            await asyncio.sleep(0.01)
-        assert not loading.done()
-        other.execute("COMMIT")
+        with closing(shelf.inner.engine.raw_connection()) as other:  # which takes it back, whatever happens
+            other.execute("BEGIN EXCLUSIVE")
+            loading = asyncio.ensure_future(conversations_of(shelf.inner).load(ANA))
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+            assert not loading.done()
         assert len((await asyncio.wait_for(loading, 5)).events) == len(made(TURN, at=NOON))

@@ -1,4 +1,4 @@
-"""What differs between SQLite and PostgreSQL, each difference with its reason."""
+"""What differs between databases, each difference with its reason."""
 
 from __future__ import annotations
 
@@ -168,7 +168,6 @@ def _pages(rows: Sequence[T], most: int) -> Iterator[Sequence[T]]:
         yield rows[start:]
 
 
-@lru_cache(maxsize=256)
 def _insert_statement(table: str, columns: tuple[str, ...], mark: str, rows: int, conflict: str) -> str:
     row = f"({', '.join([mark] * len(columns))})"
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} {conflict}"
