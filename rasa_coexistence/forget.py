@@ -44,6 +44,8 @@ class Forget:
         await self._forget_trackers(customer)
         aside = await self._database.read(forgetting.named_aside, customer)
         count = await self._database.write(self._delete, job, lease, customer, aside)
+        if len(customer.conversation_ids) > 1:  # our lease is of one of them: the others could be imported
+            await self._forget_trackers(customer)
         if not await asyncio.to_thread(wipe, self._database.engine):
             log.warning("forget.still_legible", remedy="others read or wrote the ledger's file for too long")
         log.info("customer.forgotten", conversation=lease.conversation_id, messages=count)
