@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import AsyncIterator, Iterator
 
 GRACE_SECONDS = 0.05  # what a message sets going, up to its answer, follows faster than this
 STEP_SECONDS = 0.005
-CALM_SECONDS = 5.0
-PATIENCE_SECONDS = 0.25  # a bot that is never quiet gets its history all the same, only more slowly
+CALM_SECONDS = 30.0
+PATIENCE_SECONDS = 0.25  # a bot that is never quiet gets its history all the same, only more slowly:
+UNHEEDING_SECONDS = 0.1  # for so long nobody waits for quiet after waiting for it in vain
 REST = 2  # times as long as what was done before it
 LONGEST_REST_SECONDS = 0.1
 APART_SECONDS = 0.25  # between two long webhooks while somebody writes
@@ -29,6 +29,7 @@ class Courtesy:
         self._answering = 0
         self._last_at = -CALM_SECONDS  # of the monotonic clock
         self._went_on_at = -CALM_SECONDS
+        self._waited_in_vain_at = -CALM_SECONDS
         self._big = asyncio.Lock()
         self._big_ended_at = -APART_SECONDS
 
@@ -51,15 +52,19 @@ class Courtesy:
         if not self._is_calm:
             rest = REST * (time.monotonic() - self._went_on_at)
             await asyncio.sleep(min(rest, LONGEST_REST_SECONDS))
-        await self._quiet()
+        now = time.monotonic()
+        if now - self._waited_in_vain_at > UNHEEDING_SECONDS and not await self._quiet(
+            now + PATIENCE_SECONDS
+        ):
+            self._waited_in_vain_at = time.monotonic()
         self._went_on_at = time.monotonic()
 
-    async def _quiet(self, *, latest: float = math.inf) -> None:
-        end = min(time.monotonic() + PATIENCE_SECONDS, latest)
+    async def _quiet(self, latest: float) -> bool:
         while not self._is_quiet():
-            if time.monotonic() >= end:
-                return
+            if time.monotonic() >= latest:
+                return False
             await asyncio.sleep(STEP_SECONDS)
+        return True
 
     @contextlib.asynccontextmanager
     async def big(self) -> AsyncIterator[None]:
@@ -72,7 +77,7 @@ class Courtesy:
         async with self._big:
             if not self._is_calm:
                 await asyncio.sleep(min(self._big_ended_at + APART_SECONDS, latest) - time.monotonic())
-            await self._quiet(latest=latest)
+            await self._quiet(min(time.monotonic() + PATIENCE_SECONDS, latest))
             try:
                 yield
             finally:
@@ -80,7 +85,7 @@ class Courtesy:
 
     def piece(self, size: int) -> int:
         """Return how much to do at once: so much while nobody writes, a thirty-second while somebody does."""
-        return size if self._is_calm else size // 32
+        return size if self._is_calm else max(size // 32, 1)
 
     @property
     def _is_calm(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -36,6 +37,10 @@ async def _go_on() -> None:
     """Make no pause: somebody waits."""
 
 
+class _MakeWay(Exception):
+    """A batch is to be cut anew: a customer of it writes, or it is too long now that somebody does."""
+
+
 class NotTaken(Postponed):
     """The tracker store, or the event broker, did not take a history."""
 
@@ -50,12 +55,15 @@ class HistoryImport:
         reader: Reader,
         settings: Settings,
         clock: Callable[[], float],
+        *,
+        on_release: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._bridge = bridge
         self._reader = reader
         self._settings = settings
         self._clock = clock
+        self._on_release = on_release
         self._ignored = {identity.canonical_phone(number) for number in settings.ignore}
 
     async def bring_forward(self, chat: Chat) -> None:
@@ -76,33 +84,44 @@ class HistoryImport:
             await self._database.write(history_rows.is_done, chat.id, fresh.import_due_at)
 
     async def import_leased(self, leases: Sequence[queues.Lease]) -> None:
-        """Import conversations and let go of them; raise Postponed when nothing can be imported now."""
+        """Import conversations and let go of them.
+
+        Raise Postponed when nothing can be imported now, LeaseLost when others work on some of them.
+        """
         self._bridge.importer()
         ids = [lease.conversation_id for lease in leases]
         waiting = deque(zip(leases, await self._database.read(chats.load_many, ids), strict=True))
-        alone: set[int] = set()  # chats of which one kept the others back
-        failures = 0
-        while waiting:
-            await self._database.courtesy.pause()
-            if not (waiting := await self._without_customers(waiting)):
-                return
-            batch = _next_batch(waiting, self._database.courtesy.piece(ROWS_AT_ONCE), alone)
+        suspects: set[int] = set()  # one of them kept the others of its batch back: each goes alone
+        failures = 0  # one after the other
+        while waiting := await self._without_customers(waiting):
+            batch = _next_batch(waiting, self._database.courtesy.piece(ROWS_AT_ONCE), suspects)
             try:
                 await self._project(
                     [chat for _lease, chat in batch],
                     [lease for lease, _chat in batch],
-                    pause=self._database.courtesy.pause,
+                    pause=partial(self._make_way, batch),
                 )
                 failures = 0
+            except _MakeWay:
+                waiting.extendleft(reversed(batch))
             except Postponed as error:
                 if len(batch) > 1:
-                    alone.update(chat.id for _lease, chat in batch)
+                    suspects.update(chat.id for _lease, chat in batch)
                     waiting.extendleft(reversed(batch))
                     continue
                 await self._put_off(batch[0][0], error)
                 failures += 1
                 if failures == STORE_IS_DOWN:
                     raise
+
+    async def _make_way(self, batch: Sequence[Leased]) -> None:
+        """Pause; raise _MakeWay if the batch cannot go on as it is."""
+        await self._database.courtesy.pause()
+        ids = [chat.id for _lease, chat in batch]
+        size = sum(chat.history_received for _lease, chat in batch)
+        wanted = await self._database.read(queues.due_among, queues.TALK, ids, now=self._clock())
+        if wanted or (len(batch) > 1 and size > self._database.courtesy.piece(ROWS_AT_ONCE)):
+            raise _MakeWay
 
     async def _without_customers(self, waiting: deque[Leased]) -> deque[Leased]:
         """Let go of those in which a customer waits: their visit imports them, and does not stand in line."""
@@ -112,6 +131,7 @@ class HistoryImport:
         for lease, chat in waiting:
             if chat.id in wanted:
                 await self._database.write(queues.release, lease, due_at=now + ASIDE_SECONDS)
+                self._on_release()
         return deque(pair for pair in waiting if pair[1].id not in wanted)
 
     async def _put_off(self, lease: queues.Lease, error: Postponed) -> None:
@@ -130,8 +150,9 @@ class HistoryImport:
     ) -> None:
         """Write the whole history of some conversations into the tracker store, and let go of them.
 
-        It pauses before it decides what to write and before it locks, unless a customer waits for this.
+        It pauses before each stage, unless a customer waits for this.
         """
+        await pause()
         wanted = [chat for chat in found if self._is_wanted(chat)]
         messages = await self._database.read(history_rows.by_conversation, [chat.id for chat in wanted])
         importer = self._bridge.importer()
@@ -150,8 +171,10 @@ class HistoryImport:
         await pause()
         with _taking():
             prepared = await importer.prepare(histories)
-        await pause()
+        if prepared is not None:
+            await pause()
         async with self._bridge.locked([history.sender_id for history in histories]):
+            await self._database.read(queues.check_all, leases, now=self._clock())
             with _taking():
                 await importer.replace_history(histories, prepared)
         await self._publish(projections)
@@ -184,9 +207,11 @@ class HistoryImport:
 
         def write(connection: Any) -> None:
             history_rows.imported(connection, counts, parse_due_at=due_at)
+            queues.check_all(connection, leases, now=self._clock())
             queues.release_done(connection, leases)
 
         await self._database.write(write, urgency=Urgency.BULK)
+        self._on_release()
 
     def cap(self, importer: HistoryImporter) -> int | None:
         """Return how many old messages a conversation of the tracker store may have."""
@@ -210,11 +235,11 @@ def _taking() -> Iterator[None]:
         raise NotTaken(f"the tracker store did not take it: {type(error).__name__}") from error
 
 
-def _next_batch(waiting: deque[Leased], limit: int, alone: Collection[int]) -> list[Leased]:
-    """Take conversations for one transaction of the tracker store, with so many messages or one alone."""
+def _next_batch(waiting: deque[Leased], limit: int, suspects: Collection[int]) -> list[Leased]:
+    """Take conversations for one transaction of the tracker store, or a long one or a suspect alone."""
     batch = [waiting.popleft()]
     size = batch[0][1].history_received
-    if batch[0][1].id in alone:
+    if batch[0][1].id in suspects:
         return batch
     while waiting and (size := size + waiting[0][1].history_received) <= limit:
         batch.append(waiting.popleft())

@@ -64,7 +64,10 @@ class Reader:
             budget = self._database.courtesy.piece(HISTORY_MESSAGES)
             await asyncio.to_thread(steps.prepare, position, budget)
             await self._database.courtesy.pause()
-            position = await self._database.write(self._read_slice, body, steps, budget, urgency=Urgency.BULK)
+            budget = min(budget, self._database.courtesy.piece(HISTORY_MESSAGES))
+            position = await self._database.write(
+                self._read_slice, body, steps, position, budget, urgency=Urgency.BULK
+            )
         return True
 
     async def bring_forward(self, aliases: Sequence[str]) -> None:
@@ -132,11 +135,13 @@ class Reader:
                 return steps
         return Steps(_steps(body.stored))
 
-    def _read_slice(self, connection: Any, body: inbox.Body, steps: Steps, budget: int) -> int | None:
+    def _read_slice(
+        self, connection: Any, body: inbox.Body, steps: Steps, prepared: int, budget: int
+    ) -> int | None:
         """File the next slice of a history body; return where the rest of it begins, None when it is done."""
         position = inbox.lock(connection, body.id)
-        if position is None:
-            return None  # another replica read it to its end
+        if position != prepared:
+            return position  # another replica went on, or read it to its end
         end = self._advance(connection, body, steps, position, budget, NumberNews())
         return None if steps.end_at(end) else end
 

@@ -61,7 +61,9 @@ class Service:
         self.jobs.register_leased(FORGET, forget.Forget(self.database, self.bridge, clock=clock).forget)
         self._notifier = Notifier(self.database, settings.takeover.notify_url, clock=clock)
         self._reader = Reader(self.database, filing_rules(settings), clock)
-        history = HistoryImport(self.database, self.bridge, self._reader, settings, clock)
+        history = HistoryImport(
+            self.database, self.bridge, self._reader, settings, clock, on_release=self._something_waits
+        )
         talk = Talk(
             self.database,
             self.bridge,
@@ -133,8 +135,10 @@ class Service:
         if not self._is_open:
             raise LedgerUnavailable("the ledger is not open yet")
         if len(body) <= BIG_BODY:
-            with self.database.courtesy.answering():
-                lane = await self._store(body, scan(body))
+            found = scan(body)
+            is_old_chat = found.lane == inbox.HISTORY
+            with contextlib.nullcontext() if is_old_chat else self.database.courtesy.answering():
+                lane = await self._store(body, found)
         else:
             async with self.database.courtesy.big():
                 stored, found = await asyncio.to_thread(_packed_and_scanned, body)

@@ -151,7 +151,7 @@ class Worker:
             queues.IMPORT,
             owner=self._owner,
             now=now,
-            limit=self._database.courtesy.piece(IMPORT_AT_ONCE),
+            limit=IMPORT_AT_ONCE,
             due_before=due_before,
             urgency=Urgency.BULK,
         )
@@ -160,9 +160,11 @@ class Worker:
         self._held.update(leases)
         try:
             await self._history.import_leased(leases)
-        except BaseException:
+        except BaseException as error:
             await self._database.write(self._release_all, leases, self._clock() + RETRY_SECONDS)
-            raise
+            if not isinstance(error, LeaseLost):
+                raise
+            log.info("worker.lease_lost", queue=queues.IMPORT, reason=str(error))
         finally:
             self._held.difference_update(leases)
         return True

@@ -22,6 +22,28 @@ from rasa_coexistence.courtesy import (
 )
 
 Span = tuple[float, float]
+_let_others_run = asyncio.sleep
+
+
+class FakeClock:
+    """A monotonic clock that only sleep moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the time pass."""
+        self.now += max(seconds, 0.0)
+        await _let_others_run(0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """Give the clock of the test."""
+    clock = FakeClock()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(asyncio, "sleep", clock.sleep)
+    return clock
 
 
 async def long_ones(courtesy: Courtesy, count: int) -> list[Span]:
@@ -59,48 +81,48 @@ async def test_while_somebody_writes_long_ones_are_apart(monkeypatch: pytest.Mon
     assert min(second - first_end, third - second_end) >= APART_SECONDS - 0.001
 
 
-async def test_however_many_come_none_waits_for_room_for_long() -> None:
+async def test_however_many_come_none_waits_for_room_for_long(clock: FakeClock) -> None:
     """Meta waits for each 200, and a bot that is never quiet must not keep it waiting."""
     courtesy = Courtesy()
     with courtesy.answering():
         spans = await long_ones(courtesy, 60)
-    late = [start for start, _ in spans if start > LONGEST_WAIT_SECONDS]
+    assert len(spans) == 60
+    late = [(start, end) for start, end in spans if start >= LONGEST_WAIT_SECONDS]
     assert len(late) > 50
-    assert late[-1] - late[0] < 1.0, "the others follow at once"
-    assert late[0] < LONGEST_WAIT_SECONDS + PATIENCE_SECONDS
+    assert late[0][0] < LONGEST_WAIT_SECONDS + 0.01
+    assert late[-1][1] - late[0][0] == pytest.approx(sum(end - start for start, end in late))
 
 
 @pytest.mark.parametrize(("took", "rest"), [(0.0, 0.0), (0.02, REST * 0.02), (1.0, LONGEST_REST_SECONDS)])
-async def test_while_somebody_writes_old_chat_rests(
-    monkeypatch: pytest.MonkeyPatch, took: float, rest: float
-) -> None:
+async def test_while_somebody_writes_old_chat_rests(clock: FakeClock, took: float, rest: float) -> None:
     """It stands in the way for a part of the time only, and yet it comes in."""
-    now, slept = 1000.0, list[float]()
-
-    async def sleep(seconds: float) -> None:
-        nonlocal now
-        slept.append(seconds)
-        now += seconds
-
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr(asyncio, "sleep", sleep)
     courtesy = Courtesy()
-    now += took
-    await courtesy.pause()
-    assert slept == [], "nobody has written"
+
+    async def work_and_pause() -> float:
+        clock.now += took
+        began = clock.now
+        await courtesy.pause()
+        return clock.now - began
+
+    assert await work_and_pause() == 0, "nobody has written"
     with courtesy.answering():
         pass
-    await courtesy.pause()
-    assert sum(slept) >= GRACE_SECONDS
-    slept.clear()
-    now += took
-    await courtesy.pause()
-    assert sum(slept) == pytest.approx(rest)
-    slept.clear()
+    assert await work_and_pause() >= GRACE_SECONDS - took
+    assert await work_and_pause() == pytest.approx(rest)
     with courtesy.answering():
-        now += took
-        await courtesy.pause()
-    assert PATIENCE_SECONDS + rest <= sum(slept) < PATIENCE_SECONDS + rest + 0.01, "somebody is never quiet"
+        assert await work_and_pause() == pytest.approx(rest + PATIENCE_SECONDS, abs=0.01), "never quiet"
+
+
+async def test_a_bot_that_is_never_quiet_gets_its_history(clock: FakeClock) -> None:
+    """Whoever waited for quiet in vain does not wait for it at each of many short stages."""
+    courtesy, stages = Courtesy(), 0
+    with courtesy.answering():
+        end = clock.now + 10.0
+        while clock.now < end:
+            await courtesy.pause()
+            clock.now += 0.005
+            stages += 1
+    assert 100 < stages < 300, "with patience before each there would be 38, with rests alone 667"
 
 
 async def test_pieces_are_small_until_nobody_has_written_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +131,7 @@ async def test_pieces_are_small_until_nobody_has_written_for_a_while(monkeypatch
     assert courtesy.piece(3200) == 3200
     with courtesy.answering():
         assert courtesy.piece(3200) == 100
+        assert courtesy.piece(3) == 1
     assert courtesy.piece(3200) == 100
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + CALM_SECONDS + 1)

@@ -92,10 +92,10 @@ async def test_forgetting_empties_the_store_of_one_customer(stage: Stage) -> Non
     assert await stage.said(BEN_ID) == ["Oi"]
 
 
-async def test_old_chat_goes_in_stages_that_wait_for_who_writes_now(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+async def test_old_chat_goes_in_stages_with_pauses_between(
+    shelf: Shelf, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever writes waits for the rest of one short stage at most; a customer's own history never waits."""
+    """Whoever writes waits for the rest of one short stage; a customer's own history makes no pause."""
     went: list[str] = []
 
     def noted(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,5 +120,6 @@ async def test_old_chat_goes_in_stages_that_wait_for_who_writes_now(
     assert went == ["pause"] * 4, "before each of two bodies is cut, and before it is filed"
     went.clear()
     await stage.import_once()
-    assert went == ["pause", "pause", "prepare", "pause", "replace"]
+    prepares = shelf.kind in ("sqlite", "postgresql")
+    assert went == ["pause", "pause", "prepare", *(["pause"] if prepares else []), "replace"]
     assert await stage.said(BEN_ID) == ["Oi"]

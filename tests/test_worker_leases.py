@@ -163,6 +163,7 @@ async def test_a_chat_that_cannot_be_imported_keeps_no_customer_waiting(
     bad, last = people[1], people[-1]
     for number, person in enumerate(people):
         await books.tell(history(person, (f"wamid.H{number}", "Antes", NOW - DAY)))
+        books.clock.move(1)  # so that they are claimed in this order
     imported: list[str | None] = []
     bridge: Any = SimpleNamespace(importer=lambda: None)
     importing = HistoryImport(books.database, bridge, books.reader, _settings(), books.clock)

@@ -51,12 +51,8 @@ def is_leased(connection: Any, queue: str, conversation_id: int, *, now: float) 
 
 def due_among(connection: Any, queue: str, conversation_ids: Sequence[int], *, now: float) -> set[int]:
     """Return those of some conversations that wait, also if somebody works on them."""
-    due, _lease, _until = _columns(queue)
-    found: set[int] = set()
-    for ids in dialects.in_slices(conversation_ids):
-        statement = sa.select(conversations.c.id).where(conversations.c.id.in_(ids), due <= now)
-        found.update(connection.execute(statement).scalars())
-    return found
+    due = _STATEMENTS[queue].due_among
+    return {row.id for page in pages(conversation_ids) for row in due.all(connection, **page, now=now)}
 
 
 def claim(
@@ -96,6 +92,15 @@ def check(connection: Any, lease: Lease, *, now: float) -> None:
     held = _STATEMENTS[lease.queue].still_held
     if held.first(connection, this=lease.conversation_id, token=lease.token, now=now) is None:
         raise LeaseLost(f"the {lease.queue} lease of conversation {lease.conversation_id} ran out")
+
+
+def check_all(connection: Any, leases: Sequence[Lease], *, now: float) -> None:
+    """Raise LeaseLost unless all leases of one claim still hold; others may take them right after."""
+    for page in pages([lease.conversation_id for lease in leases]):
+        held = _STATEMENTS[leases[0].queue].held_among
+        found = held.all(connection, **page, token=leases[0].token, now=now)
+        if len(found) < len(set(page.values())):
+            raise LeaseLost(f"a {leases[0].queue} lease of {len(leases)} conversations ran out")
 
 
 class Released(Struct, frozen=True):
@@ -188,6 +193,9 @@ class _Statements:
         one = id_ == sa.bindparam("one")
         nobody = {lease.name: None, until.name: None}
         waits = sa.select(id_).where(due <= moment("latest"), free).order_by(due)
+        self.due_among = Prepared(sa.select(id_).where(is_among(id_), due <= now))
+        held_among = sa.select(id_).where(is_among(id_), lease == sa.bindparam("token"), until >= now)
+        self.held_among = Prepared(held_among)
         self.due_at = Prepared(sa.select(due).where(id_ == sa.bindparam("this")))
         self.is_due = Prepared(sa.select(id_).where(due <= now, free).limit(1))
         self.free = Prepared(dialects.for_update(waits.limit(sa.bindparam("most")), skip_locked=True))

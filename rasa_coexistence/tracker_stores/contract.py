@@ -41,7 +41,10 @@ class HistoryImporter(ABC):
     warning: str | None = None  # a sentence for the owner, where the store loses history
 
     async def prepare(self, histories: Sequence[History]) -> Any:
-        """Do what needs no lock: ``replace_history`` takes less time with what is returned."""
+        """Do what needs no lock: ``replace_history`` of the same histories takes less time with the result.
+
+        It may be stale by then. None: the store has nothing to prepare.
+        """
         return None
 
     @abstractmethod

@@ -47,6 +47,11 @@ class _Change(msgspec.Struct, frozen=True, kw_only=True):
     first_live_id: int | None  # move the rows from this one behind the inserted ones
     live_count: int
 
+    @property
+    def does_something(self) -> bool:
+        """Whether there is anything to delete, insert or move."""
+        return bool(self.delete_ids or self.insert_rows)
+
 
 class _Disturbed(Exception):
     """Somebody wrote to a conversation between our look and our change."""
@@ -60,7 +65,7 @@ class SQLImporter(HistoryImporter):
         self._events = store.SQLEvent.__table__
 
     async def prepare(self, histories: Sequence[History]) -> list[_Change]:
-        """Decide what is to be done."""
+        """Look at the rows, and decide what is to be done to them."""
         return await sql_dialects.run(self._engine, self._decide, histories)
 
     async def replace_history(
@@ -95,6 +100,9 @@ class SQLImporter(HistoryImporter):
 
     def _change(self, changes: Sequence[_Change]) -> bool:
         """Do what was decided; return False, and do nothing, when it was decided on other rows."""
+        if not any(change.does_something for change in changes):
+            with self._engine.connect() as connection:
+                return self._is_as_found(connection, changes)
         try:
             with self._engine.begin() as connection:
                 sql_dialects.lock(connection, [change.sender_id for change in changes])
@@ -115,8 +123,7 @@ class SQLImporter(HistoryImporter):
 
     def _apply(self, connection: Any, changes: Sequence[_Change]) -> None:
         table = self._events
-        found = self._fingerprints(connection, [change.sender_id for change in changes])
-        if any(found.get(change.sender_id, NO_ROWS) != change.found for change in changes):
+        if not self._is_as_found(connection, changes):
             raise _Disturbed
         for change in changes:
             for some in sql_dialects.in_slices(change.delete_ids):
@@ -127,6 +134,10 @@ class SQLImporter(HistoryImporter):
         for change in changes:
             if change.first_live_id is not None:
                 self._move_live(connection, change)
+
+    def _is_as_found(self, connection: Any, changes: Sequence[_Change]) -> bool:
+        found = self._fingerprints(connection, [change.sender_id for change in changes])
+        return all(found.get(change.sender_id, NO_ROWS) == change.found for change in changes)
 
     def _fingerprints(self, connection: Any, sender_ids: Sequence[str]) -> dict[str, Fingerprint]:
         table, found = self._events, dict[str, Fingerprint]()
