@@ -41,11 +41,11 @@ class Forget:
         reason = await self._database.read(forgetting.is_still_read, customer)
         if reason is not None:
             raise Postponed(reason, retry_in_seconds=1.0)
-        await self._forget_trackers(customer)
-        aside = await self._database.read(forgetting.named_aside, customer)
-        count = await self._database.write(self._delete, job, lease, customer, aside)
-        if len(customer.conversation_ids) > 1:  # our lease is of one of them: the others could be imported
+        # Our lease is of one conversation: without the lock another of theirs could be imported in between.
+        async with self._bridge.locked(customer.sender_ids):
             await self._forget_trackers(customer)
+            aside = await self._database.read(forgetting.named_aside, customer)
+            count = await self._database.write(self._delete, job, lease, customer, aside)
         if not await asyncio.to_thread(wipe, self._database.engine):
             log.warning("forget.still_legible", remedy="others read or wrote the ledger's file for too long")
         log.info("customer.forgotten", conversation=lease.conversation_id, messages=count)
@@ -62,11 +62,10 @@ class Forget:
 
     async def _forget_trackers(self, customer: Customer) -> None:
         importer = self._bridge.importer()
-        async with self._bridge.locked(customer.sender_ids):
-            try:
-                await importer.forget(customer.sender_ids)
-            except CoexistenceError as error:
-                raise JobRefused(str(error)) from error
-            except Exception as error:  # each store has exceptions of its own
-                log.warning("forget.tracker_store_failed", **fault(error))
-                raise Postponed("the tracker store failed to delete") from error
+        try:
+            await importer.forget(customer.sender_ids)
+        except CoexistenceError as error:
+            raise JobRefused(str(error)) from error
+        except Exception as error:  # each store has exceptions of its own
+            log.warning("forget.tracker_store_failed", **fault(error))
+            raise Postponed("the tracker store failed to delete") from error

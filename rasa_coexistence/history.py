@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from rasa_coexistence import history_parse, identity, publishing
-from rasa_coexistence.errors import LedgerError, Postponed
+from rasa_coexistence.errors import LeaseLost, LedgerError, Postponed
 from rasa_coexistence.faults import fault
 from rasa_coexistence.ledger import chats, history_rows, people, queues
 from rasa_coexistence.ledger.chats import Chat
@@ -66,8 +66,8 @@ class HistoryImport:
         self._on_release = on_release
         self._ignored = {identity.canonical_phone(number) for number in settings.ignore}
 
-    async def bring_forward(self, chat: Chat) -> None:
-        """Import all that was accepted of one customer's history, under the conversation's lease.
+    async def bring_forward(self, chat: Chat, lease: queues.Lease) -> None:
+        """Import all that was accepted of one customer's history; raise LeaseLost when the lease ran out.
 
         A history that cannot be taken keeps nobody waiting: the customer is answered without it.
         """
@@ -77,16 +77,16 @@ class HistoryImport:
         if fresh.import_due_at is None or not self._is_wanted(fresh):
             return
         try:
-            await self._project([fresh])
+            await self._project([fresh], [lease])
         except NotTaken as error:
             await self._database.write(history_rows.not_imported, chat.id, error.reason)
         else:
             await self._database.write(history_rows.is_done, chat.id, fresh.import_due_at)
 
     async def import_leased(self, leases: Sequence[queues.Lease]) -> None:
-        """Import conversations and let go of them.
+        """Import conversations and let go of them; of the rest whoever calls lets go when this raises.
 
-        Raise Postponed when nothing can be imported now, LeaseLost when others work on some of them.
+        Raise Postponed when nothing can be imported now, LeaseLost when a lease ran out.
         """
         self._bridge.importer()
         ids = [lease.conversation_id for lease in leases]
@@ -96,11 +96,9 @@ class HistoryImport:
         while waiting := await self._without_customers(waiting):
             batch = _next_batch(waiting, self._database.courtesy.piece(ROWS_AT_ONCE), suspects)
             try:
-                await self._project(
-                    [chat for _lease, chat in batch],
-                    [lease for lease, _chat in batch],
-                    pause=partial(self._make_way, batch),
-                )
+                leased = [lease for lease, _chat in batch]
+                pause = partial(self._make_way, batch, [*batch, *waiting])
+                await self._project([chat for _lease, chat in batch], leased, pause=pause, lets_go=True)
                 failures = 0
             except _MakeWay:
                 waiting.extendleft(reversed(batch))
@@ -114,10 +112,10 @@ class HistoryImport:
                 if failures == STORE_IS_DOWN:
                     raise
 
-    async def _make_way(self, batch: Sequence[Leased]) -> None:
-        """Pause; raise _MakeWay if the batch cannot go on as it is."""
+    async def _make_way(self, batch: Sequence[Leased], leased: Sequence[Leased]) -> None:
+        """Pause; raise _MakeWay if a customer of what is leased writes, or the batch is too long now."""
         await self._database.courtesy.pause()
-        ids = [chat.id for _lease, chat in batch]
+        ids = [chat.id for _lease, chat in leased]
         size = sum(chat.history_received for _lease, chat in batch)
         wanted = await self._database.read(queues.due_among, queues.TALK, ids, now=self._clock())
         if wanted or (len(batch) > 1 and size > self._database.courtesy.piece(ROWS_AT_ONCE)):
@@ -146,9 +144,14 @@ class HistoryImport:
         await self._database.write(write)
 
     async def _project(
-        self, found: Sequence[Chat], leases: Sequence[queues.Lease] = (), *, pause: Pause = _go_on
+        self,
+        found: Sequence[Chat],
+        leases: Sequence[queues.Lease],
+        *,
+        pause: Pause = _go_on,
+        lets_go: bool = False,
     ) -> None:
-        """Write the whole history of some conversations into the tracker store, and let go of them.
+        """Write the whole history of some conversations into the tracker store, as long as the leases hold.
 
         It pauses before each stage, unless a customer waits for this.
         """
@@ -178,7 +181,9 @@ class HistoryImport:
             with _taking():
                 await importer.replace_history(histories, prepared)
         await self._publish(projections)
-        await self._count(projections, leases)
+        await self._count(projections, leases, lets_go=lets_go)
+        if lets_go:
+            self._on_release()
 
     @property
     def _publishes(self) -> bool:
@@ -196,7 +201,9 @@ class HistoryImport:
             log.warning("history.event_broker_failed", **fault(error))
             raise NotTaken(f"the event broker did not take it: {type(error).__name__}") from error
 
-    async def _count(self, projections: Sequence[Projection], leases: Sequence[queues.Lease]) -> None:
+    async def _count(
+        self, projections: Sequence[Projection], leases: Sequence[queues.Lease], *, lets_go: bool
+    ) -> None:
         counts = {projection.chat.id: projection.imported for projection in projections}
         parses = self._settings.history.parse
         due_at = {
@@ -208,10 +215,14 @@ class HistoryImport:
         def write(connection: Any) -> None:
             history_rows.imported(connection, counts, parse_due_at=due_at)
             queues.check_all(connection, leases, now=self._clock())
-            queues.release_done(connection, leases)
+            if lets_go:
+                queues.release_done(connection, leases)
 
-        await self._database.write(write, urgency=Urgency.BULK)
-        self._on_release()
+        try:
+            await self._database.write(write, urgency=Urgency.BULK)
+        except LeaseLost:  # others may have written something newer before us
+            await self._database.write(queues.wake, queues.IMPORT, list(counts), at=self._clock())
+            raise
 
     def cap(self, importer: HistoryImporter) -> int | None:
         """Return how many old messages a conversation of the tracker store may have."""

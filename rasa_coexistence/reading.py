@@ -139,7 +139,7 @@ class Reader:
         self, connection: Any, body: inbox.Body, steps: Steps, prepared: int, budget: int
     ) -> int | None:
         """File the next slice of a history body; return where the rest of it begins, None when it is done."""
-        position = inbox.lock(connection, body.id)
+        position = inbox.lock(connection, body)
         if position != prepared:
             return position  # another replica went on, or read it to its end
         end = self._advance(connection, body, steps, position, budget, NumberNews())

@@ -82,7 +82,7 @@ class Talk:
         """Take one live message to Rasa: a turn, or a line in the log while a person has the conversation."""
         chat, now, context_of = glance.chat, self._clock(), None
         if glance.has_old_chat:
-            await self._history.bring_forward(chat)
+            await self._history.bring_forward(chat, lease)
         marked: list[int] = []
         speech = await speech_of(self._database, self._bridge, self._settings, chat, message, now=now)
         async with (

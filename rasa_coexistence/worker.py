@@ -28,7 +28,8 @@ POLL_SECONDS = 0.25  # how soon what is due by the clock, or came in through ano
 AT_ONCE = 32  # conversations worked on side by side, for talking and for sending each,
 SLOW_SECONDS = 5.0  # those apart that take longer: an action that hangs must not silence the bot for all
 MOST_AT_ONCE = 256  # those included
-IMPORT_AT_ONCE = 256
+IMPORT_AT_ONCE = 256  # conversations leased, while nobody writes,
+IMPORT_AT_LEAST = 32  # while somebody does: each of them must let go of for its own customer
 RETRY_SECONDS = 2.0
 STOP_SECONDS = 5.0
 PATIENCE_SECONDS = 20.0  # an import waits this long for more chunks of the same chat
@@ -151,7 +152,7 @@ class Worker:
             queues.IMPORT,
             owner=self._owner,
             now=now,
-            limit=IMPORT_AT_ONCE,
+            limit=max(self._database.courtesy.piece(IMPORT_AT_ONCE), IMPORT_AT_LEAST),
             due_before=due_before,
             urgency=Urgency.BULK,
         )

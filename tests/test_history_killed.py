@@ -182,6 +182,7 @@ async def kill_again_and_again(
         # Some processes die in each import before one gets to its end; to start takes a hundred statements.
         while one.live(dice.randint(1, undisturbed.statements // 4), dice.uniform(0, 0.01)):
             made += 1
+            assert one.lives < 300, "no process gets to the end any more"
             one.assert_no_mix()
         one.assert_nothing_is_left()
         assert one.tracker() == expected

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from history_stage import Stage, open_stage
 from ledgers import ANA, BEN, DAY, NOW, history, live
-from stores import history as as_it_was
 from stores import open_store
 
 from rasa_coexistence.errors import LeaseLost
@@ -65,10 +64,11 @@ async def test_who_writes_in_the_middle_of_their_own_import_is_answered_first(
     assert await stage.said(ANA_ID) == ["Hola", "Buenas", "Hola otra vez"]
 
 
-async def test_an_import_that_lost_its_leases_writes_nothing(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", ["prepare", "replace_history"])
+async def test_an_import_that_lost_its_leases_leaves_what_is_newer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """Its process stood still for so long that another took over; what it prepared is old."""
+    """Its process stood still for so long that another took over, before it wrote or before it counted."""
     await stage.accept(history(ANA, *OLD))
     await stage.read()
 
@@ -77,12 +77,33 @@ async def test_an_import_that_lost_its_leases_writes_nothing(
         await stage.tell(history(ANA, ("wamid.H3", "¿Y bien?", NOW - 29 * DAY)))
 
     importer = stage.bridge.importer()
-    monkeypatch.setattr(importer, "prepare", after(importer.prepare, stand_still))
+    monkeypatch.setattr(importer, method, after(getattr(importer, method), stand_still))
     with pytest.raises(LeaseLost):
         await stage.import_once()
+    [chat] = await stage.database.read(_chats)
+    assert (chat.import_due_at is not None) == (method == "replace_history"), "it may have written last"
     await stage.settle()
     assert await stage.said(ANA_ID) == ["Hola", "Buenas", "¿Y bien?"]
     assert (await stage.status())["history"]["messages_imported"] == 3
+
+
+async def test_a_turn_that_lost_its_lease_leaves_newer_history(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A customer's own history, too, is written only as long as nobody else may write it."""
+    await stage.accept(history(ANA, *OLD), live(ANA, ("wamid.L1", "Hola otra vez")))
+    await stage.reader.read_live()
+
+    async def stand_still() -> None:
+        stage.clock.move(queues.LEASE_SECONDS + 1)
+        await stage.accept(history(ANA, ("wamid.H3", "¿Y bien?", NOW - 29 * DAY)))
+        await stage.settle()
+
+    importer = stage.bridge.importer()
+    monkeypatch.setattr(importer, "prepare", after(importer.prepare, stand_still))
+    await stage.talk_once()
+    await stage.settle()
+    assert await stage.said(ANA_ID) == ["Hola", "Buenas", "¿Y bien?", "Hola otra vez"]
 
 
 @pytest.mark.parametrize("method", ["prepare", "replace_history"])
@@ -187,22 +208,31 @@ async def test_whoever_is_imported_while_they_are_forgotten_is_forgotten(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two conversations of one person: the lease of one does not keep an import of the other back."""
-    await stage.tell(history(ANA, *OLD), live(Person(wa_id=None, user_id="MX.ANA"), ("wamid.A1", "Hola")))
+    by_user_id = Person(wa_id=None, user_id="MX.ANA")
+    await stage.tell(history(ANA, *OLD), live(by_user_id, ("wamid.A1", "Hola")))
     await stage.tell(live(BOTH, ("wamid.A2", "Soy yo")))
-    rows = await stage.database.read(
-        lambda connection: connection.execute(schema.conversations.select()).all()
-    )
-    senders = [row.sender_id for row in rows]
-    assert len(senders) == 2
+    older, younger = await stage.database.read(_chats)
+    await stage.database.write(queues.wake, queues.IMPORT, [older.id], at=stage.clock())
+    importing: list[asyncio.Task[bool]] = []
+
+    async def import_the_other() -> None:
+        importing.append(asyncio.create_task(stage.import_once()))
+        await asyncio.sleep(0.2)
+        assert not importing[0].done(), "it waits for Rasa's lock"
+
     importer = stage.bridge.importer()
-    events = [event for sender in senders for event in await stage.events(sender)]
+    monkeypatch.setattr(importer, "forget", after(importer.forget, import_the_other))
+    said = await stage.forget(younger.id)
+    await asyncio.gather(*importing)
+    assert not said.startswith("done"), "it was being worked on"
+    stage.clock.move(queues.LEASE_SECONDS)
+    await stage.settle()
+    assert await stage.database.read(_chats) == []
+    assert [await stage.events(row.sender_id) for row in (older, younger)] == [[], []]
 
-    async def come_too_late() -> None:
-        await importer.replace_history([as_it_was(senders[0], events)])
 
-    monkeypatch.setattr(importer, "forget", after(importer.forget, come_too_late))
-    assert (await stage.forget(rows[0].id)).startswith("done")
-    assert [await stage.events(sender) for sender in senders] == [[], []]
+def _chats(connection: Any) -> list[Any]:
+    return list(connection.execute(schema.conversations.select()).all())
 
 
 def _messages(connection: Any) -> list[Any]:

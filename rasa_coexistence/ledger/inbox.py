@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from rasa_coexistence.ledger import dialects
+from rasa_coexistence.ledger.columns import Time
 from rasa_coexistence.ledger.prepared import Prepared
 from rasa_coexistence.ledger.schema import inbox, inbox_progress, inbox_threads, set_aside
 
@@ -65,10 +66,13 @@ def peek(connection: Any, lane: str, *, now: float, limit: int = 1) -> list[Body
     return [_body(row) for row in _OLDEST.all(connection, lane=lane, now=now, most=limit)]
 
 
-def lock(connection: Any, inbox_id: int) -> int | None:
-    """Return how far a body is read, by nobody else until this transaction ends; None when it is done."""
+def lock(connection: Any, body: Body) -> int | None:
+    """Return how far a body is read, by nobody else until this transaction ends; None when it is done.
+
+    SQLite gives the id of what is done to what comes next; the time tells them apart.
+    """
     dialects.serialize(connection, dialects.MANY)
-    position: int | None = _LOCK.scalar(connection, this=inbox_id)
+    position: int | None = _LOCK.scalar(connection, this=body.id, received_at=body.received_at)
     return position
 
 
@@ -141,7 +145,10 @@ _POSITION = sa.func.coalesce(
 ).label("position")
 _BODY = sa.select(inbox, _POSITION)
 
-_LOCK = Prepared(dialects.for_update(sa.select(_POSITION).where(inbox.c.id == sa.bindparam("this"))))
+_THIS = sa.and_(
+    inbox.c.id == sa.bindparam("this"), inbox.c.received_at == sa.bindparam("received_at", type_=Time)
+)
+_LOCK = Prepared(dialects.for_update(sa.select(_POSITION).where(_THIS)))
 _OLDEST = Prepared(
     _BODY.where(inbox.c.lane == sa.bindparam("lane"), inbox.c.not_before <= sa.bindparam("now"))
     .order_by(inbox.c.id)

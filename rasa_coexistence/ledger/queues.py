@@ -100,7 +100,8 @@ def check_all(connection: Any, leases: Sequence[Lease], *, now: float) -> None:
         held = _STATEMENTS[leases[0].queue].held_among
         found = held.all(connection, **page, token=leases[0].token, now=now)
         if len(found) < len(set(page.values())):
-            raise LeaseLost(f"a {leases[0].queue} lease of {len(leases)} conversations ran out")
+            lost = sorted(set(page.values()) - {row.id for row in found})
+            raise LeaseLost(f"the {leases[0].queue} leases of conversations {lost} ran out")
 
 
 class Released(Struct, frozen=True):
