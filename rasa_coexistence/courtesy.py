@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -29,7 +30,7 @@ class Courtesy:
         self._answering = 0
         self._last_at = -CALM_SECONDS  # of the monotonic clock
         self._went_on_at = -CALM_SECONDS
-        self._waited_in_vain_at = -CALM_SECONDS
+        self._waited_in_vain_at = -math.inf
         self._big = asyncio.Lock()
         self._big_ended_at = -APART_SECONDS
 
@@ -53,10 +54,9 @@ class Courtesy:
             rest = REST * (time.monotonic() - self._went_on_at)
             await asyncio.sleep(min(rest, LONGEST_REST_SECONDS))
         now = time.monotonic()
-        if now - self._waited_in_vain_at > UNHEEDING_SECONDS and not await self._quiet(
-            now + PATIENCE_SECONDS
-        ):
-            self._waited_in_vain_at = time.monotonic()
+        if now > self._waited_in_vain_at + UNHEEDING_SECONDS:
+            is_quiet = await self._quiet(now + PATIENCE_SECONDS)
+            self._waited_in_vain_at = -math.inf if is_quiet else time.monotonic()
         self._went_on_at = time.monotonic()
 
     async def _quiet(self, latest: float) -> bool:

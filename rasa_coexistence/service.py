@@ -135,10 +135,7 @@ class Service:
         if not self._is_open:
             raise LedgerUnavailable("the ledger is not open yet")
         if len(body) <= BIG_BODY:
-            found = scan(body)
-            is_old_chat = found.lane == inbox.HISTORY
-            with contextlib.nullcontext() if is_old_chat else self.database.courtesy.answering():
-                lane = await self._store(body, found)
+            lane = await self._store(body, scan(body))
         else:
             async with self.database.courtesy.big():
                 stored, found = await asyncio.to_thread(_packed_and_scanned, body)
@@ -148,15 +145,16 @@ class Service:
     async def _store(self, stored: bytes, found: Scan) -> str:
         # Old chat goes alone and after the others: to write half a megabyte takes a while.
         is_old_chat = found.lane == inbox.HISTORY
-        await self.database.write(
-            inbox.accept,
-            stored,
-            lane=found.lane,
-            thread_aliases=found.thread_aliases,
-            received_at=self.clock(),
-            urgency=Urgency.BULK if is_old_chat else Urgency.ACCEPT,
-            shares_commit=not is_old_chat,
-        )
+        with contextlib.nullcontext() if is_old_chat else self.database.courtesy.answering():
+            await self.database.write(
+                inbox.accept,
+                stored,
+                lane=found.lane,
+                thread_aliases=found.thread_aliases,
+                received_at=self.clock(),
+                urgency=Urgency.BULK if is_old_chat else Urgency.ACCEPT,
+                shares_commit=not is_old_chat,
+            )
         return found.lane
 
     def output_channel(self) -> WhatsAppOutput:

@@ -102,6 +102,14 @@ async def test_a_long_signed_body_is_stored_packed(idle: Site, path: str) -> Non
     assert len(stored) < len(long) / 2
 
 
+async def test_old_chat_is_nobody_who_writes(idle: Site) -> None:
+    """Meta sends months of it in many small webhooks too, and old chat does not pause for old chat."""
+    assert await idle.post("/history", OLD) == OK
+    assert idle.service.database.courtesy.piece(3200) == 3200
+    assert await idle.post("/webhook", LIVE) == OK
+    assert idle.service.database.courtesy.piece(3200) == 100
+
+
 def _wrong(body: bytes) -> dict[str, Any]:
     right = sign(body, SETUP.app_secret)
     digest = hmac.new(SETUP.app_secret.encode(), body, hashlib.sha1).hexdigest()

@@ -85,12 +85,8 @@ class SQLImporter(HistoryImporter):
 
     def _replace_history(self, histories: Sequence[History], prepared: list[_Change] | None) -> None:
         """Decide without a lock, then change under one if nobody wrote meanwhile: the lock stays short."""
-        ready = [] if prepared is None else [prepared]
-
-        def attempt(histories: Sequence[History]) -> bool:
-            return self._change(ready.pop() if ready else self._decide(histories))
-
-        until_undisturbed(attempt, histories)
+        if prepared is None or not self._change(prepared):
+            until_undisturbed(lambda wanted: self._change(self._decide(wanted)), histories)
 
     def _decide(self, histories: Sequence[History]) -> list[_Change]:
         wanted = {history.sender_id: history for history in histories}
