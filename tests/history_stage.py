@@ -108,9 +108,10 @@ class Stage:
         self.database = self._service.database
         self.bridge = self._service.bridge
         self.reader = self._service._reader
-        self.importer = self._service.worker._history
+        self.worker = self._service.worker
+        self.importer = self.worker._history
         self.parse = self._service._parsing()
-        self._visit = self._service.worker._visits[queues.TALK]
+        self._visit = self.worker._visits[queues.TALK]
 
     async def accept(self, *bodies: bytes | JSON | Webhook) -> None:
         """Store bodies as the routes do, in this order."""

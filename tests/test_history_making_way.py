@@ -55,9 +55,11 @@ async def test_who_writes_in_the_middle_of_their_own_import_is_answered_first(
         await stage.accept(live(ANA, ("wamid.L1", "Hola otra vez")))
         await stage.reader.read_live()
 
-    importer = stage.bridge.importer()
+    importer, woken = stage.bridge.importer(), list[str]()
     monkeypatch.setattr(importer, "prepare", after(importer.prepare, write))
+    monkeypatch.setattr(stage.worker, "wake", lambda *names: woken.extend(names))
     await stage.import_once()
+    assert woken == ["talk", "talk"], "she is let go of, and Ben's import ended"
     assert await stage.said(ANA_ID) == []
     assert await stage.said(BEN_ID) == ["Oi"]
     await stage.talk_once()

@@ -356,6 +356,19 @@ async def test_a_packed_body_is_brought_forward(books: Books) -> None:
     assert len(await books.rows(schema.messages)) == 1001
 
 
+async def test_a_body_is_not_taken_for_the_one_whose_id_it_got(books: Books) -> None:
+    """SQLite gives ids again: a replica that still reads what is done must not finish what came next."""
+    await books.accept(history(ANA, ("wamid.A1", "De Ana", NOW - DAY)))
+    [done] = await books.database.read(inbox.peek, inbox.HISTORY, now=books.clock())
+    assert await books.database.write(inbox.lock, done) == 0
+    await books.read()
+    books.clock.move(1)
+    await books.accept(live(BEN, ("wamid.B1", "De Ben")))
+    [row] = await books.rows(schema.inbox)
+    assert row.id == done.id or not books.database.is_sqlite
+    assert await books.database.write(inbox.lock, done) is None
+
+
 async def test_a_body_that_cannot_be_unpacked_is_tried_again(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,6 +164,14 @@ async def test_somebody_who_never_stops_writing_postpones_the_import(shelf: Shel
     assert [row[0] for row in rows(shelf, ANA)] == ["slot"] * (99 - times[0])
 
 
+async def test_history_that_is_there_already_waits_for_no_lock(shelf: Shelf) -> None:
+    """Meta repeats itself, and another conversation may be written meanwhile."""
+    await shelf.importer.replace_history([imported(ANA, CHAT)])
+    with shelf.inner.engine.begin() as other:
+        sql_dialects.lock(other, [ANA])
+        await asyncio.wait_for(shelf.importer.replace_history([imported(ANA, CHAT)]), 4.0)
+
+
 async def test_two_imports_at_once_write_once(shelf: Shelf) -> None:
     """A lease may be lost while its holder still writes."""
     other = importer_for(shelf.store)

@@ -13,7 +13,7 @@ from ledgers import ANA, BEN, DAY, NOW, Books, history, live
 
 from rasa_coexistence import history as history_module
 from rasa_coexistence import worker
-from rasa_coexistence.errors import LedgerUnavailable, Postponed
+from rasa_coexistence.errors import LeaseLost, LedgerUnavailable, Postponed
 from rasa_coexistence.history import HistoryImport
 from rasa_coexistence.ledger import chats, queues
 from rasa_coexistence.records import MessageState
@@ -46,9 +46,8 @@ class Bot:
 
 
 @asynccontextmanager
-async def working(books: Books, bot: Any) -> AsyncIterator[worker.Worker]:
-    """Run a worker with this bot."""
-    history: Any = None
+async def working(books: Books, bot: Any, history: Any = None) -> AsyncIterator[worker.Worker]:
+    """Run a worker with this bot, and with what imports history if that is to be done."""
     working = worker.Worker(
         books.database,
         books.reader,
@@ -56,7 +55,7 @@ async def working(books: Books, bot: Any) -> AsyncIterator[worker.Worker]:
         history,
         bot,
         quiet_seconds=60.0,
-        imports_history=False,
+        imports_history=history is not None,
         clock=books.clock,
     )
     working.start()
@@ -127,6 +126,35 @@ async def test_conversations_whose_actions_hang_do_not_silence_the_bot_for_the_o
         await until(lambda: bot.heard == ["Hola"])
         shop_system.set()
         await until(lambda: len(bot.heard) == len(crowd) + 1)
+
+
+async def test_conversations_whose_import_lost_a_lease_come_back(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While somebody writes few are leased at once; when one is lost all are let go of, and come again."""
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "IMPORT_AT_LEAST", 2)
+    monkeypatch.setattr(worker, "IMPORT_AT_ONCE", 64)
+    for number in range(5):
+        person = Person(wa_id=f"52155500001{number:02}")
+        await books.tell(history(person, (f"wamid.H{number}", "Antes", NOW - DAY)))
+    leased: list[list[int]] = []
+
+    async def nothing(_text: str) -> None:
+        pass
+
+    class Losing:
+        async def import_leased(self, leases: Sequence[queues.Lease]) -> None:
+            leased.append([lease.conversation_id for lease in leases])
+            if len(leased) == 1:
+                raise LeaseLost("the talk leases of conversations [1] ran out")
+            await books.database.write(queues.release_done, leases)
+
+    with books.database.courtesy.answering():
+        async with working(books, Bot(books, at=nothing), Losing()):
+            await until(lambda: len(leased) == 4)
+    assert [len(ids) for ids in leased] == [2, 2, 2, 1]
+    assert {conversation for ids in leased[1:] for conversation in ids} == {1, 2, 3, 4, 5}
 
 
 async def test_a_customer_does_not_wait_for_the_old_chats_of_others(
